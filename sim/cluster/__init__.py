@@ -1,0 +1,1 @@
+"""Floor 4: components wired into a cluster, and its whole-cluster invariants."""

@@ -1,0 +1,1 @@
+"""Floor 7: experiment files, their expansion, execution and verdict."""

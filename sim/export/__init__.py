@@ -1,0 +1,1 @@
+"""Floor 6: result files for machines."""

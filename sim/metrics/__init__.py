@@ -1,0 +1,1 @@
+"""Floor 5: published metrics, derived from recorded facts."""

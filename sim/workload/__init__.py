@@ -1,0 +1,1 @@
+"""Floor 3: what puts load and faults on a cluster."""
