@@ -1,0 +1,121 @@
+"""An informer: a consumer's own, possibly stale, copy of one resource, kept by a watch.
+
+**Modelled:** initial list through WatchList, ordered application of events, handlers, re-list when
+the server ends the watch (client-go back-off 0.8 s doubling to 30 s with full jitter).
+**Source:** `facts/model.md` c.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+
+from sim.base.objects import APIObject, Key
+from sim.components.client import Client
+from sim.components.ports import APIEndpoint, Watcher, WatchEvent
+from sim.engine.engine import Engine
+from sim.engine.host import HostProcess
+
+T = TypeVar("T", bound=APIObject)
+
+_BACKOFF_BASE_SECONDS = 0.8
+_BACKOFF_MAX_SECONDS = 30.0
+
+
+class Informer(Generic[T]):
+    """The local cache of one resource; read ``objects``, never change what is in it.
+
+    Handlers are called as ``handler(type, new, old)`` with type ADDED, MODIFIED or DELETED,
+    after the cache has been brought up to date.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        endpoint: APIEndpoint,
+        client: Client,
+        resource: str,
+        *,
+        namespace: str = "",
+        selector: Callable[[APIObject], bool] | None = None,
+        process: HostProcess | None = None,
+    ) -> None:
+        self._engine = engine
+        self._endpoint = endpoint
+        self._client = client
+        self._namespace = namespace
+        self._selector = selector
+        self._process = process
+        self._handlers: list[Callable[[str, T, T | None], object]] = []
+        self._failure_count = 0
+        self.resource = resource
+        self.objects: dict[Key, T] = {}
+        self.revision = 0
+        """Revision of the newest event applied."""
+        self.synced = False
+        self.relist_count = 0
+        self.event_count = 0
+
+    def add_handler(self, handler: Callable[[str, T, T | None], object]) -> None:
+        """Register a handler; before `start`."""
+        self._handlers.append(handler)
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """Return the cached object, or None."""
+        return self.objects.get((namespace, name))
+
+    def start(self) -> None:
+        """List and watch."""
+        watcher = Watcher(
+            self.resource,
+            self._deliver,
+            namespace=self._namespace,
+            selector=self._selector,
+            on_close=self._closed,
+        )
+        watcher.process = self._process
+        self._endpoint.watch(self._client, watcher, self._listed)
+
+    def _listed(self, objects: list[APIObject], revision: int) -> None:
+        self._failure_count = 0
+        stale = self.objects
+        fresh = {item.key: cast(T, item) for item in objects}
+        self.objects = fresh
+        self.revision = revision
+        self.synced = True
+        for key, item in fresh.items():
+            old = stale.pop(key, None)
+            if old is None:
+                self._handle("ADDED", item, None)
+            elif old.resource_version != item.resource_version:
+                self._handle("MODIFIED", item, old)
+        for item in stale.values():
+            self._handle("DELETED", item, item)
+
+    def _deliver(self, events: list[WatchEvent]) -> None:
+        objects = self.objects
+        handlers = self._handlers
+        for event in events:
+            new = cast(T, event.new)
+            kind = event.type
+            if kind == "DELETED":
+                old = objects.pop(event.key, None)
+            else:
+                old = objects.get(event.key)
+                objects[event.key] = new
+                kind = "ADDED" if old is None else "MODIFIED"
+            self.revision = event.revision
+            for handler in handlers:
+                handler(kind, new, old)
+        self.event_count += len(events)
+
+    def _handle(self, kind: str, new: T, old: T | None) -> None:
+        for handler in self._handlers:
+            handler(kind, new, old)
+
+    def _closed(self, reason: str) -> None:
+        self.relist_count += 1
+        limit_seconds = min(_BACKOFF_BASE_SECONDS * 2.0**self._failure_count, _BACKOFF_MAX_SECONDS)
+        self._failure_count += 1
+        draw = self._engine.stream(f"informer/{self._client.user}/{self.resource}/backoff")
+        self._engine.call_later(limit_seconds * (1.0 + draw.uniform()), lambda _: self.start())

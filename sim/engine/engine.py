@@ -1,0 +1,164 @@
+"""The clock: a thin layer over one SimPy environment, which is held and never inherited.
+
+Models are written against `Engine` only. Two ways to spend simulated time:
+
+* `call_later(delay_seconds, callback, argument)`: one heap entry, no generator; hot paths use it.
+* `process(generator)`: a SimPy process that yields `engine.sleep(seconds)` or `engine.event()`;
+  used where one loop with branches reads better than callbacks.
+
+Events of the same instant happen in the order in which they were scheduled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import simpy
+
+from sim.engine.streams import Stream, StreamFactory
+
+Event = simpy.Event
+Process = simpy.Process
+
+_NORMAL = simpy.events.NORMAL
+_STEPS_PER_CHECK_COUNT = 8192
+
+
+class Call:
+    """One scheduled callback: the lightest thing SimPy's loop accepts as an event."""
+
+    __slots__ = ("_ok", "argument", "callback", "callbacks")
+
+    def __init__(self, callback: Callable[[Any], object], argument: Any) -> None:
+        self.callbacks: tuple[Callable[[Call], None], ...] | None = _INVOKE
+        self._ok = True
+        self.callback: Callable[[Any], object] | None = callback
+        self.argument = argument
+
+    def cancel(self) -> None:
+        """Forget the callback; the heap entry stays and does nothing when its time comes."""
+        self.callback = None
+
+
+def _invoke(call: Call) -> None:
+    if call.callback is not None:
+        call.callback(call.argument)
+
+
+_INVOKE = (_invoke,)
+
+
+class _StopRun(Exception):
+    """Raised by the horizon's own event to leave SimPy's loop."""
+
+
+class Engine:
+    """Simulated time, named random streams and the event loop of one run.
+
+    Time is float64 seconds from 0.
+    """
+
+    def __init__(self, seed: int, replication_index: int = 0) -> None:
+        self._environment = simpy.Environment()
+        self._schedule = self._environment.schedule
+        self._streams = StreamFactory(seed, replication_index)
+        self.event_count = 0
+        """Events processed so far."""
+        self.stop_reason = ""
+
+    @property
+    def now(self) -> float:
+        """Simulated time in seconds."""
+        return self._environment._now
+
+    def call_later(
+        self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
+    ) -> Call:
+        """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0)."""
+        call = Call(callback, argument)
+        self._schedule(call, _NORMAL, delay_seconds)  # type: ignore[arg-type]
+        return call
+
+    def call_at(
+        self, time_seconds: float, callback: Callable[[Any], object], argument: Any = None
+    ) -> Call:
+        """Run ``callback(argument)`` at an absolute time, at once if it has passed."""
+        return self.call_later(max(0.0, time_seconds - self.now), callback, argument)
+
+    def event(self) -> Event:
+        """Return an untriggered event for a process to wait on (``.succeed(value)``)."""
+        return simpy.Event(self._environment)
+
+    def sleep(self, delay_seconds: float) -> Event:
+        """Return an event that happens after ``delay_seconds``; for processes."""
+        return simpy.Timeout(self._environment, delay_seconds)
+
+    def all_of(self, events: list[Event]) -> Event:
+        """Return an event that happens when all of ``events`` have."""
+        return simpy.AllOf(self._environment, events)
+
+    def process(self, generator: Generator[Any, Any, Any]) -> Process:
+        """Start a generator as a process; its first step runs at the current instant."""
+        return simpy.Process(self._environment, generator)
+
+    def stream(self, name: str) -> Stream:
+        """Return the random stream of that name; the same object for the same name."""
+        return self._streams.stream(name)
+
+    def stop(self, reason: str) -> None:
+        """Leave `run` after the current event."""
+        self.stop_reason = reason
+
+    def run(
+        self,
+        until_seconds: float,
+        check: Callable[[], str] | None = None,
+        event_count_max: int | None = None,
+    ) -> str:
+        """Process events until a time, a bound or a request to stop; return the reason.
+
+        Args:
+            until_seconds: horizon; events at exactly this time are not processed.
+            check: called every few thousand events; a non-empty answer stops the run.
+            event_count_max: bound on the events of the whole life of the engine.
+
+        Returns:
+            ``"horizon"``, ``"empty"``, ``"events"``, or what `stop` or ``check`` said.
+        """
+        self.stop_reason = ""
+        horizon = Call(_raise_stop, None)
+        self._schedule(
+            horizon,  # type: ignore[arg-type]
+            simpy.events.URGENT,
+            max(0.0, until_seconds - self.now),
+        )
+        step = self._environment.step
+        try:
+            while True:
+                done_count = 0
+                try:
+                    for done_count in range(1, _STEPS_PER_CHECK_COUNT + 1):  # noqa: B007
+                        step()
+                        if self.stop_reason:
+                            break
+                finally:
+                    self.event_count += done_count
+                if self.stop_reason:
+                    return self.stop_reason
+                if event_count_max is not None and self.event_count >= event_count_max:
+                    return "events"
+                if check is not None:
+                    reason = check()
+                    if reason:
+                        return reason
+        except _StopRun:
+            return "horizon"
+        except simpy.core.EmptySchedule:
+            return "empty"
+        finally:
+            horizon.cancel()
+
+
+def _raise_stop(_: None) -> None:
+    raise _StopRun

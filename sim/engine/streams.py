@@ -1,0 +1,103 @@
+"""Named random streams, derived by name and drawn in blocks.
+
+A stream's numbers depend on (seed, replication, stream name, distribution) and on nothing else: not
+on the order in which streams are created, nor on what other streams draw. Two variants of an
+experiment therefore share their randomness wherever they share a name (common random numbers).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+_BLOCK_COUNT = 512
+
+
+def _hash64(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+
+
+class Stream:
+    """One named source of random numbers; scalar draws come from blocks, arrays are drawn whole.
+
+    Every distribution of a stream has a generator of its own, so that mixing scalar draws of
+    different distributions never changes the numbers of either.
+    """
+
+    __slots__ = ("_blocks", "_generators", "_replication_index", "_seed", "name")
+
+    def __init__(self, seed: int, replication_index: int, name: str) -> None:
+        self.name = name
+        self._seed = seed
+        self._replication_index = replication_index
+        self._generators: dict[str, np.random.Generator] = {}
+        self._blocks: dict[str, Iterator[float]] = {}
+
+    def generator(self, purpose: str = "arrays") -> np.random.Generator:
+        """Return the numpy generator of one purpose of this stream (for array draws)."""
+        found = self._generators.get(purpose)
+        if found is None:
+            sequence = np.random.SeedSequence(
+                self._seed,
+                spawn_key=(self._replication_index, _hash64(f"{self.name}#{purpose}")),
+            )
+            found = np.random.Generator(np.random.PCG64DXSM(sequence))
+            self._generators[purpose] = found
+        return found
+
+    def _draw(
+        self, purpose: str, block: Callable[[np.random.Generator], npt.NDArray[np.float64]]
+    ) -> float:
+        iterator = self._blocks.get(purpose)
+        if iterator is not None:
+            value = next(iterator, None)
+            if value is not None:
+                return value
+        values: list[float] = block(self.generator(purpose)).tolist()
+        iterator = iter(values)
+        self._blocks[purpose] = iterator
+        return next(iterator)
+
+    def uniform(self) -> float:
+        """Draw from U[0, 1)."""
+        return self._draw("uniform", lambda rng: rng.random(_BLOCK_COUNT))
+
+    def exponential(self, mean: float) -> float:
+        """Draw from the exponential distribution of that mean."""
+        return mean * self._draw("exponential", lambda rng: rng.standard_exponential(_BLOCK_COUNT))
+
+    def normal(self) -> float:
+        """Draw from the standard normal distribution."""
+        return self._draw("normal", lambda rng: rng.standard_normal(_BLOCK_COUNT))
+
+    def integer(self, count: int) -> int:
+        """Draw an integer of 0 … count-1."""
+        return int(self.uniform() * count)
+
+    def uniforms(self, count: int) -> npt.NDArray[np.float64]:
+        """Draw an array of U[0, 1): shape (count,)."""
+        return self.generator("arrays").random(count)
+
+
+class StreamFactory:
+    """Makes the streams of one run; asking twice for a name gives the same stream."""
+
+    def __init__(self, seed: int, replication_index: int) -> None:
+        self._seed = seed
+        self._replication_index = replication_index
+        self._streams: dict[str, Stream] = {}
+
+    def stream(self, name: str) -> Stream:
+        """Return the stream of that name."""
+        found = self._streams.get(name)
+        if found is None:
+            found = Stream(self._seed, self._replication_index, name)
+            self._streams[name] = found
+        return found
+
+    def names(self) -> list[str]:
+        """Return the names of all streams used so far, sorted."""
+        return sorted(self._streams)

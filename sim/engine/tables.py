@@ -1,0 +1,134 @@
+"""Append-only fact tables: one row per thing that happened, written once.
+
+Rows are appended as plain tuples (the cheapest thing Python can keep) and packed into typed numpy
+columns every 64 Ki rows. Text columns are dictionary-encoded while packing, in order of first
+appearance, so equal runs give equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_CHUNK_ROWS_COUNT = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a fact table."""
+
+    name: str
+    dtype: str
+    """numpy dtype (``f8``, ``i8``, ``i4``, ``b1``) or ``text`` for dictionary-encoded strings."""
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """What a fact table records."""
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+
+    def column_names(self) -> tuple[str, ...]:
+        """Return the names in order."""
+        return tuple(column.name for column in self.columns)
+
+
+class Table:
+    """The rows of one fact table of one run.
+
+    ``append`` takes one tuple with the columns in order. ``enabled`` is a fact for callers that
+    would otherwise build rows nobody keeps; a disabled table ignores rows.
+    """
+
+    __slots__ = ("_chunks", "_codes", "_rows", "append", "enabled", "packed_row_count", "spec")
+
+    def __init__(self, spec: TableSpec, *, enabled: bool = True) -> None:
+        self.spec = spec
+        self.enabled = enabled
+        self._rows: list[tuple[Any, ...]] = []
+        self._chunks: list[list[npt.NDArray[Any]]] = [[] for _ in spec.columns]
+        self._codes: list[dict[str, int]] = [{} for _ in spec.columns]
+        self.packed_row_count = 0
+        self.append = self._append if enabled else self._ignore
+
+    def _ignore(self, row: tuple[Any, ...]) -> None:
+        return
+
+    def _append(self, row: tuple[Any, ...]) -> None:
+        rows = self._rows
+        rows.append(row)
+        if len(rows) >= _CHUNK_ROWS_COUNT:
+            self._pack()
+
+    def extend_columns(self, columns: Sequence[npt.NDArray[Any] | Sequence[Any]]) -> None:
+        """Append many rows at once, given as one sequence per column (fleets use this)."""
+        if not self.enabled or len(columns[0]) == 0:
+            return
+        self._pack()
+        self._pack_columns(columns)
+
+    def __len__(self) -> int:
+        return self.packed_row_count + len(self._rows)
+
+    def _pack(self) -> None:
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self._pack_columns(list(zip(*rows, strict=True)))
+
+    def _pack_columns(self, columns: Sequence[npt.NDArray[Any] | Sequence[Any]]) -> None:
+        assert len(columns) == len(self.spec.columns), self.spec.name
+        self.packed_row_count += len(columns[0])
+        for index, (column, values) in enumerate(zip(self.spec.columns, columns, strict=True)):
+            if column.dtype == "text":
+                codes = self._codes[index]
+                packed = np.fromiter(
+                    (codes.setdefault(value, len(codes)) for value in values),
+                    dtype=np.int32,
+                    count=len(values),
+                )
+            else:
+                packed = np.asarray(values, dtype=column.dtype)
+            self._chunks[index].append(packed)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return one column: values, or int32 codes into `categories` for text columns."""
+        self._pack()
+        index = self.spec.column_names().index(name)
+        chunks = self._chunks[index]
+        if len(chunks) > 1:
+            self._chunks[index] = chunks = [np.concatenate(chunks)]
+        if not chunks:
+            dtype = self.spec.columns[index].dtype
+            return np.empty(0, dtype=np.int32 if dtype == "text" else dtype)
+        return chunks[0]
+
+    def categories(self, name: str) -> list[str]:
+        """Return the distinct strings of a text column, in order of first appearance."""
+        self._pack()
+        return list(self._codes[self.spec.column_names().index(name)])
+
+    def mask_equal(self, name: str, value: str) -> npt.NDArray[np.bool_]:
+        """Return the rows whose text column equals ``value``: (n_rows,) bool."""
+        codes = self.column(name)
+        code = self._codes[self.spec.column_names().index(name)].get(value, -1)
+        mask: npt.NDArray[np.bool_] = codes == code
+        return mask
+
+
+class Recorder:
+    """The fact tables of one run, by name."""
+
+    def __init__(self, specs: Sequence[TableSpec], disabled: frozenset[str] = frozenset()) -> None:
+        self.tables: dict[str, Table] = {
+            spec.name: Table(spec, enabled=spec.name not in disabled) for spec in specs
+        }
+
+    def __getitem__(self, name: str) -> Table:
+        return self.tables[name]
