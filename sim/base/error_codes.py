@@ -45,9 +45,9 @@ CODES: Final = MappingProxyType({
         "Kubernetes manifests may hold many documents, each of them a mapping.",
     ),
     "E006": CodeInfo(
-        "aliases expand without bound",
-        "Anchors and aliases that refer to themselves, or that multiply into more than the "
-        "allowed number of values, are refused.",
+        "nested or aliased without bound",
+        "Values nested deeper than any real file, and anchors and aliases that refer to "
+        "themselves or multiply without bound, are refused.",
     ),
     "E007": CodeInfo("key is not a string", "Keys of mappings are strings; quote this one."),
     "E008": CodeInfo(
@@ -140,11 +140,11 @@ CODES: Final = MappingProxyType({
     "E047": CodeInfo("model limit reached", "A bound of the model was reached."),
     "E048": CodeInfo("budget used up", "Events, wall time or memory ran out before the end."),
     # --- warnings ------------------------------------------------------------------------------
-    "W001": CodeInfo("kind not modelled", "Objects of this kind were read, counted and left out."),
-    "W002": CodeInfo("field not modelled", "The field matters in Kubernetes; the model ignores it."),
+    "W001": CodeInfo("kind not modelled", "Objects of this kind are counted and left out."),
+    "W002": CodeInfo("field not modelled", "The field matters in Kubernetes, not in the model."),
     "W003": CodeInfo("Service selects no pod", "The Service's selector matches no pod template."),
     "W004": CodeInfo("pod fits nowhere", "The pod asks for more than any node could ever offer."),
-    "W005": CodeInfo("threshold undecided", "The interval across replications straddles the limit."),
+    "W005": CodeInfo("threshold undecided", "The interval over replications straddles the limit."),
     "W006": CodeInfo("assumed constants", "Results depend on constants that nobody measured."),
     "W007": CodeInfo(
         "file may be cut off",
