@@ -101,7 +101,8 @@ class IptablesNftParams:
 
     ``*_kilo_power_seconds`` multiply (count / 1000) ** ``sorted_list_exponent``: the tool keeps
     chain names in sorted lists and inserts linearly; the exponent is above 2 because a longer
-    list also falls out of the processor's caches.
+    list also falls out of the processor's caches. Beyond the longest measured list
+    (``sorted_list_cold_count``, where a step takes about 0.15 us) growth is quadratic.
     """
 
     generate_base_seconds: float = _sourced(0.0004831, _SYNC)
@@ -115,6 +116,9 @@ class IptablesNftParams:
     restore_services_kilo_power_seconds: float = _sourced(0.001653, _SYNC)
     restore_per_present_endpoint_seconds: float = _sourced(2.411e-06, _SYNC)
     sorted_list_exponent: float = _sourced(2.38, _SYNC)
+    sorted_list_cold_count: float = _sourced(
+        40_000.0, "assumed: caches exhausted at the longest measured list, kube_proxy_sync.csv"
+    )
     save_empty_seconds: float = _sourced(0.002062, _SYNC + " (list_ms, initial_full)")
     save_base_seconds: float = _sourced(0.00266, _SYNC)
     save_per_service_seconds: float = _sourced(4.95e-05, _SYNC)
@@ -128,6 +132,12 @@ class IptablesNftParams:
     cpu_per_ensure_ratio: float = _sourced(1.051, _SYNC)
     jitter_log_sd: float = _sourced(0.11, _REPS)
 
+    def _sorted_list_ratio(self, names_count: Real) -> Real:
+        """Cost of building a sorted list of names, relative to 1,000 names; same shape."""
+        cold = np.minimum(names_count, self.sorted_list_cold_count)
+        growth: Real = (cold * 0.001) ** (self.sorted_list_exponent - 2.0)
+        return names_count * names_count * 1e-6 * growth
+
     def components(self, load: SyncLoad) -> SyncSeconds:
         """Steps of one sync, seconds. **Source:** fitted to kube_proxy_sync.csv."""
         rules = iptables_apply_rules_count(load)
@@ -135,13 +145,12 @@ class IptablesNftParams:
         services, endpoints = load.services_count, load.endpoints_count
         present = 1.0 - load.initial
         wait = present * self.restore_rcu_wait_seconds
-        exponent = self.sorted_list_exponent
         apply = (
             self.restore_base_seconds
             + wait
             + self.restore_per_rule_seconds * rules
-            + self.restore_chains_kilo_power_seconds * (chains * 0.001) ** exponent
-            + self.restore_services_kilo_power_seconds * (services * 0.001) ** exponent
+            + self.restore_chains_kilo_power_seconds * self._sorted_list_ratio(chains)
+            + self.restore_services_kilo_power_seconds * self._sorted_list_ratio(services)
             + self.restore_per_present_endpoint_seconds * present * endpoints
         )
         return SyncSeconds(
