@@ -83,27 +83,29 @@ def read_places(source: Source, start_line: int, end_line: int) -> tuple[Place, 
     events = CParser("\n".join(source.lines[start_line:end_line]) + "\n")
     problems: list[Problem] = []
     root = Place(Mark(start_line + 1, 1))
-    stack: list[tuple[Place, bool]] = [(root, False)]
     key: tuple[str, Mark, int] | None = None
+    stack: list[tuple[Place, bool, tuple[str, Mark, int] | None]] = [(root, False, None)]
     while True:
         event: Any = events.get_event()
         kind = event.__class__
         if event is None or kind is StreamEndEvent or kind is DocumentEndEvent:
             return (root.listed[0] if root.listed else root), problems
         if kind is MappingEndEvent or kind is SequenceEndEvent:
-            stack.pop()
+            _, _, key = stack.pop()
             continue
         if kind not in (ScalarEvent, AliasEvent, MappingStartEvent, SequenceStartEvent):
             continue
         mark, span = _mark_and_span(event, start_line)
-        parent, in_map = stack[-1]
+        parent, in_map, _ = stack[-1]
         if in_map and key is None:
-            name = event.value if kind is ScalarEvent else ""
+            if kind in (MappingStartEvent, SequenceStartEvent):
+                stack.append((Place(mark), kind is MappingStartEvent, ("", mark, span)))
+                continue
+            name = event.value if kind is ScalarEvent else f"*{event.anchor}"
             if name in parent.keyed:
                 problems.append(_repeated_key(source, name, parent.keyed[name], mark, span))
             key = (name, mark, span)
-            if kind in (ScalarEvent, AliasEvent):
-                continue
+            continue
         place = Place(mark, span)
         if in_map and key is not None:
             name, place.key_mark, place.key_span = key
@@ -112,7 +114,7 @@ def read_places(source: Source, start_line: int, end_line: int) -> tuple[Place, 
         else:
             parent.listed.append(place)
         if kind in (MappingStartEvent, SequenceStartEvent):
-            stack.append((place, kind is MappingStartEvent))
+            stack.append((place, kind is MappingStartEvent, None))
 
 
 def _mark_and_span(event: Any, start_line: int) -> tuple[Mark, int]:

@@ -38,6 +38,12 @@ _MISSING: Final = object()
 _TAG_PREFIX: Final = "tag:yaml.org,2002:"
 
 
+class _ContainerKey(str):
+    """Stands for a mapping or list used as a key, while that is being read."""
+
+    __slots__ = ()
+
+
 class ReadDocument(NamedTuple):
     """One document's value, its lines (from zero, end excluded), whether a key was repeated."""
 
@@ -128,11 +134,14 @@ class ValueReader:
                 if anchors.is_open:
                     anchors.close(len(stack), value)
                 container, is_map, key = stack.pop()
+                if key.__class__ is _ContainerKey:
+                    key = str(key)
+                    continue
             else:
                 assert kind is AliasEvent
                 value = self._alias(event, anchors)
                 if is_map and key is _NO_KEY:
-                    key = value if isinstance(value, str) else self._container_as_key(event)
+                    key = value if isinstance(value, str) else str(self._container_as_key(event))
                     repeated = repeated or key in container
                     continue
             if is_map:
@@ -210,7 +219,7 @@ class ValueReader:
 
     def _container_as_key(self, event: Any) -> str:
         self._add(event, "E007", "a key that is not a string")
-        return f"<key at line {event.start_mark.line + self._first_line + 1}>"
+        return _ContainerKey(f"<key at line {event.start_mark.line + self._first_line + 1}>")
 
     # ------------------------------------------------------------------ aliases, merges, complaints
     def _alias(self, event: Any, anchors: _Anchors) -> Any:
