@@ -1,0 +1,128 @@
+"""Node IPAM: gives every node its pod CIDR.
+
+**Modelled:** one range of a cluster CIDR per node, round robin with reuse of released ranges, PATCH
+of the node by 30 workers, CIDRNotAvailable events and retries when the cluster CIDR is exhausted.
+**Not modelled:** dual stack, cloud allocators, a service CIDR inside the cluster CIDR.
+**Source:** `facts/model.md` a.3, i; `facts/defaults.csv` node CIDR rows.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+from sim.base.objects import APIObject, Key, Node
+from sim.components.controllers.base import ERROR, OK, REQUEUE, Controller, ControllerContext, Sync
+from sim.components.ports import Request
+
+_PATCH_TRY_COUNT = 3
+
+
+class CIDRSet:
+    """Ranges of equal size inside a network, handed out round robin."""
+
+    def __init__(self, cluster_cidr: str, node_mask_bits: int) -> None:
+        network = IPv4Network(cluster_cidr)
+        if node_mask_bits < network.prefixlen:
+            raise ValueError(
+                f"node CIDR mask /{node_mask_bits} is larger than the cluster CIDR {network}"
+            )
+        self._base = int(network.network_address)
+        self._step = 1 << (32 - node_mask_bits)
+        self._mask_bits = node_mask_bits
+        self._next = 0
+        self._used: dict[int, None] = {}
+        self.range_count = 1 << (node_mask_bits - network.prefixlen)
+
+    @property
+    def used_count(self) -> int:
+        """Ranges handed out."""
+        return len(self._used)
+
+    def allocate(self) -> str:
+        """Return a free range, empty if there is none."""
+        if len(self._used) >= self.range_count:
+            return ""
+        index = self._next
+        while index in self._used:
+            index = (index + 1) % self.range_count
+        self._used[index] = None
+        self._next = (index + 1) % self.range_count
+        value = self._base + index * self._step
+        octets = ".".join(str(value >> shift & 255) for shift in (24, 16, 8, 0))
+        return f"{octets}/{self._mask_bits}"
+
+    def _index(self, cidr: str) -> int:
+        return (int(IPv4Network(cidr).network_address) - self._base) // self._step
+
+    def occupy(self, cidr: str) -> None:
+        """Note that a range is in use."""
+        index = self._index(cidr)
+        if 0 <= index < self.range_count:
+            self._used[index] = None
+
+    def release(self, cidr: str) -> None:
+        """Take a range back."""
+        self._used.pop(self._index(cidr), None)
+
+
+class NodeIPAMController(Controller):
+    """Keys are nodes without a pod CIDR."""
+
+    name = "node_ipam"
+    service_account = "node-controller"
+
+    def __init__(
+        self,
+        context: ControllerContext,
+        worker_count: int,
+        *,
+        cluster_cidr: str,
+        node_mask_bits: int,
+    ) -> None:
+        super().__init__(context, worker_count)
+        self.cidrs = CIDRSet(cluster_cidr, node_mask_bits)
+        self._nodes = context.informer("nodes")
+        self._nodes.add_handler(self._node_changed)
+
+    def _node_changed(self, kind: str, new: Node, old: Node | None) -> None:
+        if kind == "DELETED":
+            if new.pod_cidr:
+                self.cidrs.release(new.pod_cidr)
+        elif not new.pod_cidr:
+            if old is None:
+                self.queue.add(new.key)
+        elif old is None:
+            self.cidrs.occupy(new.pod_cidr)
+
+    def sync(self, key: Key) -> Sync:
+        """Allocate a range and write it into the node."""
+        node = self._nodes.get(*key)
+        if node is None or node.pod_cidr:
+            return OK
+        cidr = self.cidrs.allocate()
+        if not cidr:
+            self.events.event(
+                node, "CIDRNotAvailable", f"Node {node.name} status is now: CIDRNotAvailable",
+                kind="Node",
+            )  # fmt: skip
+            return REQUEUE
+
+        def mutate(current: APIObject) -> APIObject:
+            assert isinstance(current, Node)
+            if current.pod_cidr:
+                return current
+            new = current.clone()
+            new.pod_cidr = cidr
+            new.pod_cidrs = (cidr,)
+            return new
+
+        for _ in range(_PATCH_TRY_COUNT):
+            response = yield self.client.call(
+                Request("patch", "nodes", "", node.name, mutate=mutate)
+            )
+            if response.ok:
+                if response.result.pod_cidr != cidr:
+                    self.cidrs.release(cidr)
+                return OK
+        self.cidrs.release(cidr)
+        return ERROR
