@@ -1,0 +1,201 @@
+"""kube-scheduler's cache: what its informers saw, plus the pods it assumes to be bound.
+
+It feeds the numpy core's `ClusterState` with v1 JSON and keeps the few facts needed to undo an
+assumption. Assumed pods never expire; they are confirmed by the watch or forgotten after a failed
+binding. **Source:** `facts/model.md` e.2 step 9.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.base.objects import (
+    RESOURCE_TYPES,
+    APIObject,
+    LabelSelector,
+    Node,
+    Pod,
+    PodDisruptionBudget,
+    ReplicaSet,
+    Service,
+    StatefulSet,
+)
+from sim.scheduling import ClusterState
+
+
+class SchedulerCache:
+    """Keeps a `ClusterState` in step with informers and assumptions."""
+
+    def __init__(self, state: ClusterState) -> None:
+        self._state = state
+        self._node_of: dict[int, str] = {}
+        """uid → node of every pod in the state."""
+        self._waiting: dict[str, list[Pod]] = {}
+        """Bound pods whose node has not been seen yet, by node name."""
+        self._node_names: set[str] = set()
+
+    def shape(self, pod: Pod) -> Any:
+        """Return the compiled shape of a pod (one dictionary look-up for a known template)."""
+        return self._state.pod_shape(pod.template.manifest, namespace=pod.namespace)
+
+    def assume(self, pod: Pod, shape: Any, node_name: str) -> bool:
+        """Count a pod on a node before its binding is known; False if the node is gone."""
+        if node_name not in self._node_names:
+            return False
+        self._put(pod, shape, node_name)
+        return True
+
+    def confirm(self, pod: Pod) -> None:
+        """The watch shows the pod bound."""
+        known = self._node_of.get(pod.uid)
+        if known == pod.node_name:
+            return
+        if known is not None:
+            self.forget(pod)
+        if pod.node_name not in self._node_names:
+            self._waiting.setdefault(pod.node_name, []).append(pod)
+            return
+        self._put(pod, self.shape(pod), pod.node_name)
+
+    def _put(self, pod: Pod, shape: Any, node_name: str) -> None:
+        self._state.add_pod(
+            f"{pod.namespace}/{pod.name}",
+            shape,
+            node_name,
+            terminating=pod.deletion_seconds >= 0.0,
+            start_time_seconds=max(0.0, pod.start_seconds),
+        )
+        self._node_of[pod.uid] = node_name
+
+    def forget(self, pod: Pod) -> None:
+        """Undo an assumption (or drop a bound pod)."""
+        if self._node_of.pop(pod.uid, None) is not None:
+            self._state.remove_pod(f"{pod.namespace}/{pod.name}")
+
+    def remove(self, pod: Pod) -> bool:
+        """Drop a pod that is gone or terminal; return whether it held a node."""
+        if pod.uid in self._node_of:
+            self.forget(pod)
+            return True
+        waiting = self._waiting.get(pod.node_name)
+        if waiting is not None:
+            waiting[:] = [item for item in waiting if item.uid != pod.uid]
+        return bool(pod.node_name) and waiting is not None
+
+    def mark_terminating(self, pod: Pod) -> None:
+        """A bound pod is being deleted gracefully: spreading no longer counts it."""
+        node_name = self._node_of.get(pod.uid)
+        if node_name is not None:
+            self._state.remove_pod(f"{pod.namespace}/{pod.name}")
+            self._put(pod, self.shape(pod), node_name)
+
+    # Nodes.
+
+    def add_node(self, node: Node) -> None:
+        """A node has appeared."""
+        self._node_names.add(node.name)
+        self._state.add_node(node_json(node))
+        for pod in self._waiting.pop(node.name, ()):
+            self._put(pod, self.shape(pod), node.name)
+
+    def update_node(self, node: Node, old: Node) -> bool:
+        """Return whether anything changed that scheduling can see (heartbeats do not)."""
+        if (
+            node.manifest is old.manifest
+            and node.taints == old.taints
+            and node.unschedulable == old.unschedulable
+            and node.labels == old.labels
+        ):
+            return False
+        self._state.update_node(node_json(node))
+        return True
+
+    def remove_node(self, node: Node) -> None:
+        """A node is gone; pods still bound to it wait for it (or for their own deletion)."""
+        if node.name in self._node_names:
+            self._node_names.discard(node.name)
+            self._state.remove_node(node.name)
+
+    # Everything else.
+
+    def update_other(self, kind: str, new: APIObject, old: APIObject | None) -> bool:
+        """Namespaces, services, owners, budgets, volumes: return whether the core cares."""
+        if kind == "MODIFIED" and old is not None and _same_for_scheduling(new, old):
+            return False
+        if new.resource == "namespaces":
+            if kind != "DELETED":
+                self._state.set_namespace(new.name, dict(new.labels))
+            return True
+        manifest = object_json(new)
+        if kind == "DELETED":
+            self._state.remove_object(manifest)
+        else:
+            self._state.add_object(manifest)
+        return True
+
+    def check(self) -> list[str]:
+        """Return nodes on which the cache counts more than they can take."""
+        return list(self._state.overcommitted())
+
+
+def _same_for_scheduling(new: APIObject, old: APIObject) -> bool:
+    if new.resource == "poddisruptionbudgets":
+        return False
+    return (
+        getattr(new, "selector", None) == getattr(old, "selector", None)
+        and new.labels == old.labels
+        and new.manifest is old.manifest
+    )
+
+
+def node_json(node: Node) -> dict[str, Any]:
+    """Return the v1 Node that the scheduling core reads: manifest with the live spec fields."""
+    manifest = dict(node.manifest or {})
+    metadata = dict(manifest.get("metadata", {}))
+    metadata["name"] = node.name
+    metadata["labels"] = dict(node.labels)
+    spec = dict(manifest.get("spec") or {})
+    spec["taints"] = [
+        {"key": taint.key, "value": taint.value, "effect": taint.effect} for taint in node.taints
+    ]
+    spec["unschedulable"] = node.unschedulable
+    manifest["metadata"] = metadata
+    manifest["spec"] = spec
+    return manifest
+
+
+def selector_json(selector: LabelSelector) -> dict[str, Any]:
+    """Return a LabelSelector as JSON."""
+    return {
+        "matchLabels": dict(selector.match_labels),
+        "matchExpressions": [
+            {"key": key, "operator": operator, "values": list(values)}
+            for key, operator, values in selector.match_expressions
+        ],
+    }
+
+
+def object_json(item: APIObject) -> dict[str, Any]:
+    """Return what the scheduling core reads of an object as v1 JSON."""
+    row = RESOURCE_TYPES[item.resource]
+    result: dict[str, Any] = dict(item.manifest or {})
+    result["apiVersion"] = row.api_version
+    result["kind"] = row.kind
+    result["metadata"] = {
+        **result.get("metadata", {}),
+        "name": item.name,
+        "namespace": item.namespace,
+        "labels": dict(item.labels),
+    }
+    spec = dict(result.get("spec") or {})
+    if isinstance(item, Service):
+        spec["selector"] = dict(item.selector.match_labels) if item.selector else {}
+    elif isinstance(item, ReplicaSet | StatefulSet | PodDisruptionBudget):
+        spec["selector"] = selector_json(item.selector)
+    result["spec"] = spec
+    if isinstance(item, PodDisruptionBudget):
+        result["status"] = {
+            **(result.get("status") or {}),
+            "disruptionsAllowed": item.disruptions_allowed_count,
+        }
+    return result
