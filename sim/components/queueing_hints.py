@@ -49,7 +49,7 @@ def resources_fit(queued: QueuedPod, event: ClusterEvent) -> bool:
     )
 
 
-def node_unschedulable(queued: QueuedPod, event: ClusterEvent) -> bool:
+def node_unschedulable(_queued: QueuedPod, event: ClusterEvent) -> bool:
     """Queue on a node that is, or has just become, schedulable."""
     if not _is_node_change(event) or event.new.unschedulable:
         return False
@@ -87,7 +87,7 @@ def taint_toleration(queued: QueuedPod, event: ClusterEvent) -> bool:
     return event.action == "add" or _untolerated(queued, event.old)
 
 
-def node_affinity(queued: QueuedPod, event: ClusterEvent) -> bool:
+def node_affinity(_queued: QueuedPod, event: ClusterEvent) -> bool:
     """Queue on a new node or one whose labels changed."""
     if not _is_node_change(event):
         return False
