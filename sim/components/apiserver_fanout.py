@@ -1,0 +1,515 @@
+"""The watch path of one apiserver replica: etcd's stream → watch caches → watchers.
+
+One CPU job brings a batch of events into the caches; everything that arrives meanwhile is the
+next batch. Deliveries are served first come, first served, by as many lanes as the replica has
+cores, as Go's run queue serves the watchers' goroutines; a lane carries a chunk of watchers per
+job. Requests that arrive while deliveries queue up stand behind them in the same run queue.
+
+**Modelled:** facts c.1, c.3: in-order fill and dispatch, shared serialisation, per-watcher send,
+eviction of slow watchers with the dispatcher's time budget, progress notifications for consistent
+reads, bookmarks as CPU.
+**Not modelled:** flow-control windows of HTTP/2; the dispatcher's own pause while it waits for
+blocked watchers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sim.components.apiserver_facts import CommitFacts
+from sim.components.ports import FleetWatcher, Watcher, WatchEvent
+from sim.components.watch_cache import WatchCache, filtered, retyped
+from sim.costs.watch import WatchLaw
+from sim.engine.engine import Engine
+from sim.engine.host import HostProcess
+from sim.engine.tables import Recorder
+
+PROGRESS_PERIOD_SECONDS = 0.1
+"""**Source:** watch_progress.go :: progressRequestPeriod."""
+_BUDGET_SECONDS_PER_SECOND = 0.05
+_BUDGET_MAX_SECONDS = 0.1
+"""**Source:** time_budget.go :: refreshPerSecond, maxBudget."""
+_CHUNKS_PER_LANE_COUNT = 16
+_LANES_WITHOUT_LIMIT_COUNT = 16
+
+
+class _Batch:
+    """The deliveries of one batch of one resource, until the last has arrived."""
+
+    __slots__ = ("cache_seconds", "delivery_count", "event_count", "first_seconds",
+                 "last_seconds", "open_count", "resource", "time_seconds")  # fmt: skip
+
+    def __init__(self, events: list[WatchEvent], now_seconds: float) -> None:
+        newest = events[-1]
+        self.time_seconds = newest.commit_seconds
+        self.resource = newest.resource
+        self.event_count = len(events)
+        self.cache_seconds = now_seconds - newest.commit_seconds
+        self.first_seconds = -1.0
+        self.last_seconds = 0.0
+        self.delivery_count = 0
+        self.open_count = 0
+
+
+class Fanout:
+    """Cache fill and watch delivery of one replica."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        recorder: Recorder,
+        law: WatchLaw,
+        process: HostProcess,
+        index: int,
+        network_seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._law = law
+        self._process = process
+        self._index = index
+        self._rows = recorder["watch_deliveries"]
+        self._faults = recorder["faults"]
+        self.network_seconds = network_seconds
+        self.facts = CommitFacts(recorder)
+        """Replaced by one shared between the replicas when a balancer joins them."""
+        self.caches: dict[str, WatchCache] = {}
+        self.filled_revision = 0
+        """Newest revision that the fill stream has brought."""
+        self.generation = 0
+        """Counts restarts: what was started before the last one is void."""
+        cores = process.host.core_count
+        self._lane_limit_count = cores if cores > 0 else _LANES_WITHOUT_LIMIT_COUNT
+        self._lane_busy_count = 0
+        self._queue: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
+        self._incoming: list[WatchEvent] = []
+        self._filling = False
+        self._waiting: list[tuple[int, WatchCache, Callable[[Any], object], Any]] = []
+        self._progress_armed = False
+        self._budget_seconds = _BUDGET_MAX_SECONDS
+        self._budget_last_seconds = 0.0
+        self.event_count = 0
+        self.delivery_count = 0
+        self.evicted_count = 0
+        self.on_evict: Callable[[Watcher, str], object] = lambda _watcher, _reason: None
+
+    def cache(self, resource: str) -> WatchCache:
+        """Return the cache of a resource, made on first use."""
+        found = self.caches.get(resource)
+        if found is None:
+            found = self.caches[resource] = WatchCache(resource)
+        return found
+
+    def reset(self) -> None:
+        """Forget everything in memory: the process has died."""
+        self.generation += 1
+        for _, then, argument in self._queue:
+            if then == self._after_run:  # requests are answered, if only with an error
+                self._engine.call_later(0.0, then, argument)
+        self._queue.clear()
+        self._lane_busy_count = 0
+        self._incoming = []
+        self._filling = False
+        self._waiting = []
+
+    # -------------------------------------------------------------------------------- fill
+
+    def receive(self, events: list[WatchEvent]) -> None:
+        """Take a batch off etcd's watch stream."""
+        if self._filling:
+            self._incoming.extend(events)
+            return
+        self._filling = True
+        self._fill(events)
+
+    def _fill(self, events: list[WatchEvent]) -> None:
+        law = self._law
+        demand = 0.0
+        for event in events:
+            size = event.new.size_bytes
+            demand += law.fill_seconds + law.fill_seconds_per_byte * size
+            cache = self.caches.get(event.resource)
+            if cache is not None and cache.is_watched:
+                demand += law.encode_seconds + law.encode_seconds_per_byte * size
+        self._process.run(demand, self._filled, (self.generation, events))
+
+    def _filled(self, argument: tuple[int, list[WatchEvent]]) -> None:
+        generation, events = argument
+        if generation != self.generation:
+            return
+        self.facts.batch(events)
+        caches = self.caches
+        self.event_count += len(events)
+        watched: dict[str, list[WatchEvent]] = {}
+        for event in events:
+            resource = event.resource
+            cache = caches.get(resource)
+            if cache is None:
+                cache = self.cache(resource)
+            if event.revision <= cache.revision:
+                continue  # already part of the list that initialised the cache
+            cache.apply(event)
+            if cache.watcher_count or cache.fleets:
+                found = watched.get(resource)
+                if found is None:
+                    watched[resource] = [event]
+                else:
+                    found.append(event)
+        self.filled_revision = events[-1].revision
+        for resource, changed in watched.items():
+            self._dispatch(caches[resource], changed)
+        if self._waiting:
+            self._wake(progress=False)
+        if self._incoming:
+            events, self._incoming = self._incoming, []
+            self._fill(events)
+        else:
+            self._filling = False
+
+    # ------------------------------------------------------------------ consistent reads
+
+    def wait_for(
+        self, cache: WatchCache, revision: int, then: Callable[[Any], object], argument: Any
+    ) -> None:
+        """Call back when a cache is known to be as new as ``revision`` (facts c.4)."""
+        if cache.revision >= revision:
+            then(argument)
+            return
+        self._waiting.append((revision, cache, then, argument))
+        if not self._progress_armed:
+            self._progress_armed = True
+            self._engine.call_later(PROGRESS_PERIOD_SECONDS, self._progress, self.generation)
+
+    def _progress(self, generation: int) -> None:
+        self._progress_armed = False
+        if generation == self.generation:
+            self._wake(progress=True)
+            if self._waiting:
+                self._progress_armed = True
+                self._engine.call_later(PROGRESS_PERIOD_SECONDS, self._progress, generation)
+
+    def _wake(self, *, progress: bool) -> None:
+        left = []
+        for entry in self._waiting:
+            revision, cache, then, argument = entry
+            if progress and self.filled_revision >= revision > cache.revision:
+                cache.revision = self.filled_revision
+            if cache.revision >= revision:
+                then(argument)
+            else:
+                left.append(entry)
+        self._waiting = left
+
+    # ---------------------------------------------------------------------------- dispatch
+
+    def _dispatch(self, cache: WatchCache, events: list[WatchEvent]) -> None:
+        now = self._engine.now
+        batch = _Batch(events, now)
+        if cache.watcher_count:
+            targets = self._hand_over(cache, events, batch)
+            if targets:
+                self._enqueue_chunks(targets, batch)
+        for fleet in cache.fleets:
+            if fleet.mode == "all":
+                self._dispatch_all(fleet, events, batch)
+            else:
+                self._dispatch_own(fleet, events, batch)
+
+    def _hand_over(
+        self, cache: WatchCache, events: list[WatchEvent], batch: _Batch
+    ) -> list[Watcher]:
+        targets: list[Watcher] = []
+        oldest = events[0].revision
+        for event in events:
+            for watcher in cache.candidates(event):
+                state = watcher.state
+                seen = event if state.plain else filtered(watcher, event)
+                if seen is None:
+                    continue
+                pending = state.pending
+                if not pending:
+                    targets.append(watcher)
+                elif len(pending) >= state.channel_count and pending[0].revision < oldest:
+                    self._blocked(watcher)
+                pending.append(seen)
+                batch.delivery_count += 1
+        return targets
+
+    def _enqueue_chunks(self, targets: list[Watcher], batch: _Batch) -> None:
+        chunk_count = self._lane_limit_count * _CHUNKS_PER_LANE_COUNT
+        size = -(-len(targets) // chunk_count)
+        for start in range(0, len(targets), size):
+            batch.open_count += 1
+            chunk = targets[start : start + size]
+            self._enqueue(chunk, self._sent, (self.generation, batch, chunk))
+
+    def _blocked(self, watcher: Watcher) -> None:
+        """Give a watcher whose channel is full what is left of the dispatcher's patience."""
+        if watcher.state.blocked:
+            return
+        watcher.state.blocked = True
+        now = self._engine.now
+        gained = (now - self._budget_last_seconds) * _BUDGET_SECONDS_PER_SECOND
+        self._budget_seconds = min(self._budget_seconds + gained, _BUDGET_MAX_SECONDS)
+        self._budget_last_seconds = now
+        patience, self._budget_seconds = self._budget_seconds, 0.0
+        self._engine.call_later(patience, self._still_blocked, watcher)
+
+    def _still_blocked(self, watcher: Watcher) -> None:
+        state = watcher.state
+        state.blocked = False
+        if watcher.closed or len(state.pending) < state.channel_count:
+            return
+        self.evicted_count += 1
+        self._faults.append(
+            (self._engine.now, "kube-apiserver", "watch terminated: too slow", watcher.resource)
+        )
+        self.on_evict(watcher, "too slow")
+
+    # --------------------------------------------------------------------------- run queue
+
+    def run(self, demand_seconds: float, then: Callable[[Any], object], argument: Any) -> None:
+        """Run a request's work: at once, or behind the deliveries that queue up already."""
+        if self._queue:
+            self._queue.append((demand_seconds, self._after_run, (self.generation, then, argument)))
+        else:
+            self._process.run(demand_seconds, then, argument)
+
+    def _after_run(self, argument: tuple[int, Callable[[Any], object], Any]) -> None:
+        generation, then, inner = argument
+        if generation == self.generation:
+            self._lane_done()
+        then(inner)
+
+    def _enqueue(self, work: Any, then: Callable[[Any], object], argument: Any) -> None:
+        if self._lane_busy_count < self._lane_limit_count:
+            self._lane_busy_count += 1
+            self._process.run(self._demand(work), then, argument)
+        else:
+            self._queue.append((work, then, argument))
+
+    def _demand(self, work: Any) -> float:
+        if isinstance(work, float):
+            return work
+        law = self._law
+        demand = 0.0
+        for watcher in work:
+            for event in watcher.state.pending:
+                demand += law.deliver_seconds
+                demand += law.deliver_seconds_per_byte * event.new.size_bytes
+        return demand
+
+    def _lane_done(self) -> None:
+        if self._queue:
+            work, then, argument = self._queue.popleft()
+            self._process.run(self._demand(work), then, argument)
+        else:
+            self._lane_busy_count -= 1
+
+    # ---------------------------------------------------------------------------- delivery
+
+    def _sent(self, argument: tuple[int, _Batch, list[Watcher]]) -> None:
+        generation, batch, chunk = argument
+        if generation != self.generation:
+            return
+        arrivals = []
+        for watcher in chunk:
+            state = watcher.state
+            events = state.pending
+            if events:
+                state.pending = []
+                arrivals.append((watcher, events))
+        self._lane_done()
+        if self.network_seconds > 0.0:
+            self._engine.call_later(self.network_seconds, self._arrived, (batch, arrivals))
+        else:
+            self._arrived((batch, arrivals))
+
+    def _arrived(self, argument: tuple[_Batch, list[tuple[Watcher, list[WatchEvent]]]]) -> None:
+        batch, arrivals = argument
+        self._note_arrival(batch)
+        for watcher, events in arrivals:
+            if watcher.closed:
+                continue
+            self.delivery_count += len(events)
+            state = watcher.state
+            if watcher.process is None and state.joined:
+                watcher.deliver(events)
+                continue
+            state.inbox.extend(events)
+            if state.joined and not state.decoding:
+                self._decode(watcher)
+
+    def _note_arrival(self, batch: _Batch) -> None:
+        since_commit = self._engine.now - batch.time_seconds
+        if batch.first_seconds < 0.0:
+            batch.first_seconds = since_commit
+        batch.last_seconds = since_commit
+        batch.open_count -= 1
+        if batch.open_count == 0:
+            self._write_row(batch)
+
+    def _write_row(self, batch: _Batch) -> None:
+        self._rows.append(
+            (
+                batch.time_seconds,
+                batch.resource,
+                self._index,
+                batch.event_count,
+                batch.delivery_count,
+                batch.cache_seconds,
+                batch.first_seconds,
+                batch.last_seconds,
+            )
+        )
+
+    def joined(self, watcher: Watcher) -> None:
+        """Deliver what came between a watcher's registration and its initial state."""
+        state = watcher.state
+        state.joined = True
+        if state.inbox and not state.decoding:
+            self._decode(watcher)
+
+    def _decode(self, watcher: Watcher) -> None:
+        state = watcher.state
+        events = state.inbox
+        state.inbox = []
+        if watcher.process is None:
+            watcher.deliver(events)
+            return
+        state.decoding = True
+        demand = self._law.client_decode_seconds * len(events)
+        watcher.process.run(demand, self._decoded, (watcher, state, events))
+
+    def _decoded(self, argument: tuple[Watcher, Any, list[WatchEvent]]) -> None:
+        watcher, state, events = argument
+        state.decoding = False
+        if watcher.closed or watcher.state is not state:
+            return
+        watcher.deliver(events)
+        if state.inbox and not state.decoding:
+            self._decode(watcher)
+
+    # ------------------------------------------------------------------------------ fleets
+
+    def _dispatch_own(self, fleet: FleetWatcher, events: list[WatchEvent], batch: _Batch) -> None:
+        """Find the member that each event concerns; one job sends them all."""
+        member_of = fleet.member_of
+        assert member_of is not None
+        connected, replica = fleet.connected, fleet.replica_index
+        here = self._index
+        found: list[tuple[int, WatchEvent]] = []
+        demand = 0.0
+        for event in events:
+            new_member = -1 if event.type == "DELETED" else member_of(event.new)
+            source = event.old if event.old is not None else event.new
+            old_member = -1 if event.type == "ADDED" else member_of(source)
+            cost = self._law.deliver(event.new.size_bytes)
+            if (
+                old_member not in {-1, new_member}
+                and connected[old_member]
+                and replica[old_member] == here
+            ):
+                found.append((old_member, retyped(event, "DELETED")))
+                demand += cost
+            if new_member >= 0 and connected[new_member] and replica[new_member] == here:
+                kind = "MODIFIED" if old_member == new_member else "ADDED"
+                found.append((new_member, retyped(event, kind)))
+                demand += cost
+        if found:
+            batch.delivery_count += len(found)
+            batch.open_count += 1
+            self._enqueue(demand, self._sent_own, (self.generation, batch, fleet, found))
+
+    def _sent_own(
+        self, argument: tuple[int, _Batch, FleetWatcher, list[tuple[int, WatchEvent]]]
+    ) -> None:
+        if argument[0] != self.generation:
+            return
+        self._lane_done()
+        if self.network_seconds > 0.0:
+            self._engine.call_later(self.network_seconds, self._arrived_own, argument)
+        else:
+            self._arrived_own(argument)
+
+    def _arrived_own(
+        self, argument: tuple[int, _Batch, FleetWatcher, list[tuple[int, WatchEvent]]]
+    ) -> None:
+        _, batch, fleet, found = argument
+        self._note_arrival(batch)
+        self.delivery_count += len(found)
+        deliver = fleet.deliver_own
+        assert deliver is not None
+        connected = fleet.connected
+        for member, event in found:
+            if connected[member]:
+                deliver(member, event)
+
+    def _dispatch_all(self, fleet: FleetWatcher, events: list[WatchEvent], batch: _Batch) -> None:
+        """Charge the CPU of all members and tell the fleet when each one gets the events.
+
+        The times are a forecast made when the sending starts, from the share of the host's cores
+        that the lanes get then: members are reached one after another, by all lanes.
+        """
+        mask = fleet.connected & (fleet.replica_index == self._index)
+        count = int(mask.sum())
+        if count == 0:
+            return
+        batch.delivery_count += count * len(events)
+        batch.open_count += 1
+        each = sum(self._law.deliver(event.new.size_bytes) for event in events)
+        lanes = self._lane_limit_count
+        share = each * count / lanes
+        start = (self.generation, batch, fleet, events, mask, each)
+        for lane in range(lanes):
+            work = [start] if lane == 0 else []
+            self._enqueue_share(share, work)
+
+    def _enqueue_share(self, share_seconds: float, work: list[Any]) -> None:
+        if self._lane_busy_count < self._lane_limit_count:
+            self._lane_busy_count += 1
+            self._start_share((self.generation, share_seconds, work))
+        else:
+            self._queue.append((0.0, self._start_share, (self.generation, share_seconds, work)))
+
+    def _start_share(self, argument: tuple[int, float, list[Any]]) -> None:
+        generation, share_seconds, work = argument
+        if generation != self.generation:
+            return
+        if work:
+            self._forecast(work[0], share_seconds)
+        self._process.run(share_seconds, self._share_done, generation)
+
+    def _share_done(self, generation: int) -> None:
+        if generation == self.generation:
+            self._lane_done()
+
+    def _forecast(self, start: Any, share_seconds: float) -> None:
+        _, batch, fleet, events, mask, each = start
+        host = self._process.host
+        runnable = host.running_count + self._lane_limit_count
+        cores = host.core_count
+        rate = 1.0 if cores == 0 or runnable <= cores else cores / runnable
+        count = int(mask.sum())
+        now = self._engine.now
+        times = np.full(fleet.member_count, np.inf)
+        offset = np.linspace(each / rate, max(share_seconds, each) / rate, count)
+        turn = int(events[-1].revision * 0.618033988749895 * count) % count
+        times[mask] = np.roll(now + self.network_seconds + offset, turn)
+        first = float(times.min())
+        batch.first_seconds = first - batch.time_seconds
+        batch.last_seconds = float(times[mask].max()) - batch.time_seconds
+        self._engine.call_later(first - now, self._arrived_all, (batch, fleet, events, times))
+
+    def _arrived_all(self, argument: tuple[_Batch, FleetWatcher, list[WatchEvent], Any]) -> None:
+        batch, fleet, events, times = argument
+        deliver = fleet.deliver_all
+        assert deliver is not None
+        self.delivery_count += int(np.isfinite(times).sum()) * len(events)
+        batch.open_count -= 1
+        if batch.open_count == 0:
+            self._write_row(batch)
+        deliver(events, times)

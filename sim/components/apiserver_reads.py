@@ -1,0 +1,152 @@
+"""The reading verbs of an apiserver replica: GET, LIST, WATCH.
+
+A GET is a linearizable etcd read unless it asks for the cache. A LIST without resourceVersion asks
+etcd for its revision, waits until the cache has proved to be as new, and is served from the cache
+(facts c.4). A watch does the same and streams the state before the changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sim.base.objects import APIObject
+from sim.components.ports import Request
+from sim.components.watch_cache import WatchCache, matches
+
+if TYPE_CHECKING:
+    from sim.components.apiserver import APIServer
+
+_BLOCK_TIMEOUT_SECONDS = 3.0
+"""**Source:** watch_cache.go :: blockTimeout; then a real etcd list."""
+
+
+class Reads:
+    """get, list and watch."""
+
+    def __init__(self, server: APIServer) -> None:
+        self._server = server
+        self._storage = server.storage
+
+    def handler(self, verb: str) -> Callable[[Request], None]:
+        """Return the method that handles a verb.
+
+        Raises:
+            KeyError: for a verb that does not exist.
+        """
+        return {"get": self._get, "list": self._list, "watch": self._watch}[verb]
+
+    # --------------------------------------------------------------------------------- get
+
+    def _get(self, request: Request) -> None:
+        key = (request.namespace, request.name)
+        if request.list_mode == "cache":
+            cache = self._server.fanout.cache(request.resource)
+            if not cache.initialized:
+                request.retry_after_seconds = 1.0
+                self._server.refuse(request, 429)
+                return
+            self._got((request, cache.objects.get(key), cache.revision, ""))
+        else:
+            self._storage.get(request.resource, key, self._got, request)
+
+    def _got(self, answer: Any) -> None:
+        request, found, _, error = answer
+        if error:
+            request.code = 504 if error == "timeout" else 500
+        elif found is None:
+            request.code = 404
+        else:
+            request.code = 200
+            request.result = found
+            request.response_bytes = found.size_bytes
+        self._server.finish(request)
+
+    # -------------------------------------------------------------------------------- list
+
+    def _list(self, request: Request) -> None:
+        cache = self._server.fanout.cache(request.resource)
+        if request.list_mode == "exact":
+            self._list_from_etcd(request)
+        elif not cache.initialized:
+            request.retry_after_seconds = 1.0
+            self._server.refuse(request, 429)
+        elif request.list_mode == "cache":
+            self._list_from_cache((request, cache))
+        else:
+            self._storage.list_objects(
+                request.resource, request.namespace, -1, self._list_revision, (request, cache)
+            )
+
+    def _list_revision(self, answer: Any) -> None:
+        (request, cache), _, revision, error = answer
+        if error:
+            request.code = 504 if error == "timeout" else 500
+            self._server.finish(request)
+            return
+        self._server.fanout.wait_for(cache, revision, self._list_from_cache, (request, cache))
+
+    def _list_from_cache(self, argument: tuple[Request, WatchCache]) -> None:
+        request, cache = argument
+        found = cache.select(request.namespace, request.selector)
+        if request.limit_count > 0:
+            found = found[: request.limit_count]
+        self._answer_list(request, found)
+
+    def _list_from_etcd(self, request: Request) -> None:
+        self._storage.list_objects(
+            request.resource, request.namespace, request.limit_count, self._listed, request
+        )
+
+    def _listed(self, answer: Any) -> None:
+        request, found, _, error = answer
+        if error:
+            request.code = 504 if error == "timeout" else 500
+            self._server.finish(request)
+            return
+        if request.selector is not None:
+            found = [item for item in found if request.selector(item)]
+        self._answer_list(request, found)
+
+    def _answer_list(self, request: Request, found: list[APIObject]) -> None:
+        body = sum(item.size_bytes for item in found)
+        request.result = found
+        request.code = 200
+        request.response_bytes = body
+        self._server.finish(request, self._server.law.list_seconds(len(found), body))
+
+    # ------------------------------------------------------------------------------- watch
+
+    def _watch(self, request: Request) -> None:
+        cache = self._server.fanout.cache(request.resource)
+        if not cache.initialized:
+            request.retry_after_seconds = 1.0
+            self._server.refuse(request, 429)
+            return
+        self._storage.list_objects(
+            request.resource, request.namespace, -1, self._watch_revision, (request, cache)
+        )
+
+    def _watch_revision(self, answer: Any) -> None:
+        (request, cache), _, revision, error = answer
+        if error:
+            request.code = 504 if error == "timeout" else 500
+            self._server.finish(request)
+            return
+        self._server.fanout.wait_for(cache, revision, self._register, (request, cache))
+
+    def _register(self, argument: tuple[Request, WatchCache]) -> None:
+        request, cache = argument
+        watcher, then = request.result
+        if watcher.closed:
+            request.code = 499
+            self._server.finish(request)
+            return
+        watcher.replica = self._server
+        cache.add(watcher)
+        found = [item for item in cache.objects.values() if matches(watcher, item)]
+        body = sum(item.size_bytes for item in found)
+        request.result = (watcher, then, found, cache.revision)
+        request.code = 200
+        request.response_bytes = body
+        self._server.finish(request, self._server.law.list_seconds(len(found), body))

@@ -1,0 +1,123 @@
+"""The load balancer in front of the apiserver replicas: what clients call the API endpoint.
+
+Connections are long-lived (HTTP/2): a client stays with the replica that its first request was
+balanced to until that replica goes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sim.base.objects import APIObject
+from sim.components.apiserver import APIServer
+from sim.components.ports import FleetWatcher, Request, Watcher
+from sim.engine.engine import Engine
+
+_CONNECTION_REFUSED_CODE = 503
+
+
+class LoadBalancer:
+    """Implements `ports.APIEndpoint` over one or more replicas."""
+
+    def __init__(self, engine: Engine, replicas: list[APIServer]) -> None:
+        assert replicas, "a cluster without an apiserver"
+        self._engine = engine
+        self.replicas = replicas
+        self._homes: dict[int, int] = {}
+        self._next = 0
+        self._fleets: list[FleetWatcher] = []
+        group = replicas[0].group
+        for replica in replicas:
+            replica.join(group)
+
+    def _replica_of(self, client: Any) -> APIServer | None:
+        replicas = self.replicas
+        if len(replicas) == 1:
+            return replicas[0] if replicas[0].serving else None
+        home = self._homes.get(id(client), -1)
+        if home >= 0 and replicas[home].serving:
+            return replicas[home]
+        for _ in range(len(replicas)):
+            candidate = self._next
+            self._next = (candidate + 1) % len(replicas)
+            if replicas[candidate].serving:
+                self._homes[id(client)] = candidate
+                return replicas[candidate]
+        return None
+
+    def send(self, request: Request) -> None:
+        """Carry a request to the client's replica."""
+        replica = self._replica_of(request.client)
+        if replica is None:
+            self._refuse(request)
+            return
+        network = replica.params.network_seconds
+        if network > 0.0:
+            self._engine.call_later(network, replica.receive, request)
+        else:
+            replica.receive(request)
+
+    def _refuse(self, request: Request) -> None:
+        request.code = _CONNECTION_REFUSED_CODE
+        request.result = None
+        network = self.replicas[0].params.network_seconds
+        self._engine.call_later(2.0 * network, request.client.receive, request)
+
+    def watch(
+        self,
+        client: Any,
+        watcher: Watcher,
+        then: Callable[[list[APIObject], int], object],
+    ) -> None:
+        """Establish a watch with initial state."""
+        request = Request("watch", watcher.resource, watcher.namespace, watcher.name)
+        watcher.closed = False
+        request.submitted_seconds = self._engine.now
+        request.client = _WatchCaller(client, watcher)
+        replica = self._replica_of(client)
+        if replica is None:
+            self._refuse(request)
+            return
+        request.result = (watcher, then)
+        network = replica.params.network_seconds
+        self._engine.call_later(network, replica.receive, request)
+
+    def watch_fleet(self, watcher: FleetWatcher) -> None:
+        """Register the watches of a fleet, its members spread over the replicas."""
+        count = len(self.replicas)
+        watcher.replica_index = np.arange(watcher.member_count, dtype=np.int64) % count
+        self._fleets.append(watcher)
+        for replica in self.replicas:
+            replica.watch_fleet(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """The client closes its watch."""
+        watcher.closed = True
+        if watcher.replica is not None:
+            watcher.replica.unwatch(watcher)
+
+
+class _WatchCaller:
+    """Takes the answer to a watch request where a client takes the answer to others."""
+
+    __slots__ = ("client", "groups", "user", "watcher")
+
+    def __init__(self, client: Any, watcher: Watcher) -> None:
+        self.client = client
+        self.watcher = watcher
+        self.user: str = client.user
+        self.groups: tuple[str, ...] = client.groups
+
+    def receive(self, request: Request) -> None:
+        """Hand over the initial state, or say that the watch has failed."""
+        watcher = self.watcher
+        if request.code == 200:
+            _, then, found, revision = request.result
+            then(found, revision)
+            watcher.replica.fanout.joined(watcher)
+        elif watcher.on_close is not None and not watcher.closed:
+            watcher.closed = True
+            watcher.on_close("server gone" if request.code == 503 else f"status {request.code}")
