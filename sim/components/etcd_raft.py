@@ -1,0 +1,417 @@
+"""Raft inside etcd: the leader's loop, group commit, replication, quorum, elections.
+
+**Modelled:** one fdatasync at a time, everything proposed meanwhile is the next batch; followers
+receive a batch before the leader's own sync has ended and group what they receive in the same way;
+commit at the quorum's matching index; heartbeats as idle CPU; leader loss, pre-vote and vote with
+persisted term, randomised election timeouts in whole ticks, leadership transfer on SIGTERM, members
+that come back and catch up. **Not modelled:** single heartbeat messages, flow-control windows,
+learners, membership changes.
+**Source:** `facts/model.md` d.1, d.2; Raft (Ongaro 2014) for the safety rules that `check` tests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from sim.components.ports import Write
+from sim.costs.disk import DiskLaw
+from sim.costs.etcd import EtcdLaw
+from sim.costs.network import LinkLaw
+from sim.engine.engine import Engine
+from sim.engine.host import Host
+
+SEGMENT_BYTES = 64_000_000
+"""Size of a WAL file; a cut costs one more sync (`facts/model.md` d.1)."""
+CATCH_UP_ENTRY_COUNT = 5_000
+"""Entries kept behind the snapshot for members that lag (`facts/model.md` d.1)."""
+SNAPSHOT_BYTES_PER_SECOND = 100e6
+"""Rate at which a lagging member receives and writes a snapshot: assumed."""
+ENTRY_OVERHEAD_BYTES = 120
+"""Key, request header and WAL record around a value.
+
+**Source:** etcd_put_closed.csv, ``leader_peer_sent_bytes_per_op`` / 2 - value_bytes at 1 KiB.
+"""
+
+
+class Batch:
+    """Entries appended by the leader in one round of its loop."""
+
+    __slots__ = (
+        "commit_seconds",
+        "epoch",
+        "fsync_seconds",
+        "last_index",
+        "size_bytes",
+        "start_seconds",
+        "writes",
+    )
+
+    def __init__(
+        self, writes: list[Write], size_bytes: int, last_index: int, epoch: int, now: float
+    ) -> None:
+        self.writes = writes
+        self.size_bytes = size_bytes
+        self.last_index = last_index
+        self.epoch = epoch
+        self.start_seconds = now
+        self.fsync_seconds = 0.0
+        self.commit_seconds = 0.0
+
+
+class Member:
+    """One etcd process on its host and disk."""
+
+    def __init__(self, index: int, host: Host, disk: DiskLaw, law: EtcdLaw) -> None:
+        self.index = index
+        self.host = host
+        self.process = host.process(f"etcd-{index}")
+        self.disk = disk
+        self.law = law
+        self.alive = True
+        self.term = 0
+        """Incarnation: grows whenever the process dies, so that its pending work is void."""
+        self.synced_index = 0
+        """Last log index that survives a crash of this member."""
+        self.matched_index = 0
+        """Last log index that the leader knows to be durable here."""
+        self.log_terms: list[tuple[int, int]] = []
+        """(epoch, last index of that epoch) of the durable log, ascending."""
+        self.inbox: deque[Batch] = deque()
+        self.busy = False
+        self.arrival_seconds = 0.0
+        self.learnt_count = 0
+        """Entries that this follower may apply and has not started to."""
+        self.applying = False
+        self.segment_bytes = 0
+        self.cut_count = 0
+        self.sync_count = 0
+        self.spin_cpu_seconds = 0.0
+        """CPU burnt on otherwise idle cores; in no host's accounts because it delays nobody."""
+
+    def run(self, demand_seconds: float, then: Callable[[Any], object], argument: Any) -> None:
+        """Spend CPU that competes with everything else on the host."""
+        host = self.host
+        if host.running_count < host.core_count or host.core_count == 0:
+            self.spin_cpu_seconds += self.law.params.spin_seconds
+        self.process.run(demand_seconds, then, argument)
+
+    def sync_seconds(self, size_bytes: int) -> float:
+        """Draw the duration of a WAL sync, a segment cut included when one is due."""
+        self.sync_count += 1
+        duration = self.disk.sample_seconds(size_bytes)
+        self.segment_bytes += size_bytes
+        if self.segment_bytes >= SEGMENT_BYTES:
+            self.segment_bytes = 0
+            self.cut_count += 1
+            duration += self.disk.sample_seconds(0)
+        self.spin_cpu_seconds += duration * self.law.params.monitor_ratio
+        return duration
+
+    def persist(self, epoch: int, index: int) -> None:
+        """Note that the log up to ``index``, written in ``epoch``, is durable."""
+        self.synced_index = index
+        terms = self.log_terms
+        if terms and terms[-1][0] == epoch:
+            terms[-1] = (epoch, index)
+        else:
+            terms.append((epoch, index))
+
+    def truncate(self, index: int) -> None:
+        """Forget durable entries above ``index`` (they conflict with the leader's log)."""
+        terms = self.log_terms
+        while terms and terms[-1][1] > index:
+            epoch, _ = terms.pop()
+            before = terms[-1][1] if terms else 0
+            if before < index:
+                terms.append((epoch, index))
+                break
+        self.synced_index = min(self.synced_index, index)
+        self.matched_index = min(self.matched_index, index)
+
+    def epoch_at(self, index: int) -> int:
+        """Return the epoch in which the durable entry ``index`` was written."""
+        for epoch, last in self.log_terms:
+            if index <= last:
+                return epoch
+        return -1
+
+
+def _nothing(_: object) -> None:
+    return
+
+
+class RaftGroup:
+    """The members' consensus: proposals in, committed batches out, in one order."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        members: list[Member],
+        law: EtcdLaw,
+        link: LinkLaw,
+        on_commit: Callable[[Batch], None],
+        merged_apply_seconds: Callable[[Batch], float],
+    ) -> None:
+        self._engine = engine
+        self.members = members
+        self.law = law
+        self.link = link
+        self._on_commit = on_commit
+        self._merged_apply_seconds = merged_apply_seconds
+        self.leader: Member | None = members[0]
+        self.followers = members[1:]
+        self.quorum_count = len(members) // 2 + 1
+        self.epoch = 1
+        """Grows with every leader (Raft's term)."""
+        self.pending: list[Write] = []
+        self.pending_bytes = 0
+        self.busy = False
+        self.uncommitted: deque[Batch] = deque()
+        self.last_index = 0
+        self.commit_index = 0
+        self.debt_seconds = 0.0
+        """CPU of acknowledgements that the leader's next stage has to do first."""
+        self.batch_count = 0
+        self.entry_count = 0
+        self.problems: list[str] = []
+
+    # Leader ---------------------------------------------------------------------------------
+
+    def propose(self, writes: list[Write], size_bytes: int) -> None:
+        """Hand proposals to the leader's loop; there must be a leader."""
+        self.pending += writes
+        self.pending_bytes += size_bytes
+        if not self.busy:
+            self._append()
+
+    def append_nothing(self) -> None:
+        """Append a new leader's first, empty entry: what it has inherited commits with it."""
+        self._append()
+
+    def _append(self) -> None:
+        leader = self.leader
+        if leader is None:
+            return
+        writes = self.pending
+        size_bytes = self.pending_bytes + ENTRY_OVERHEAD_BYTES * len(writes)
+        self.pending = []
+        self.pending_bytes = 0
+        self.busy = True
+        self.last_index += len(writes) or 1
+        engine = self._engine
+        batch = Batch(writes, size_bytes, self.last_index, self.epoch, engine.now)
+        self.batch_count += 1
+        self.entry_count += len(writes)
+        self.uncommitted.append(batch)
+        for follower in self.followers:
+            if follower.alive:
+                self._send(follower, batch)
+        batch.fsync_seconds = leader.sync_seconds(size_bytes)
+        engine.call_later(batch.fsync_seconds, self._synced, batch)
+
+    def _synced(self, batch: Batch) -> None:
+        leader = self.leader
+        if batch.epoch != self.epoch or leader is None:
+            return
+        leader.persist(batch.epoch, batch.last_index)
+        demand = self.debt_seconds + self.law.append_seconds(
+            len(batch.writes), batch.size_bytes, len(self.followers)
+        )
+        self.debt_seconds = 0.0
+        if self.quorum_count == 1 and not self.pending:
+            apply_seconds = self._merged_apply_seconds(batch)
+            if apply_seconds >= 0.0:
+                leader.run(demand + apply_seconds, self._ready, batch)
+                return
+        leader.run(demand, self._ready, batch)
+
+    def _ready(self, batch: Batch) -> None:
+        leader = self.leader
+        if batch.epoch != self.epoch or leader is None:
+            return
+        leader.matched_index = batch.last_index
+        self.busy = False
+        if self.pending:
+            self._append()
+        self._advance()
+
+    def _advance(self) -> None:
+        if self.quorum_count == 1:
+            index = self.members[0].matched_index
+        else:
+            matched = sorted([member.matched_index for member in self.members], reverse=True)
+            index = matched[self.quorum_count - 1]
+        uncommitted = self.uncommitted
+        now = self._engine.now
+        while uncommitted and uncommitted[0].last_index <= index:
+            batch = uncommitted.popleft()
+            batch.commit_seconds = now
+            self.commit_index = batch.last_index
+            for follower in self.followers:
+                if follower.alive:
+                    self._tell_commit(follower, len(batch.writes))
+            self._on_commit(batch)
+
+    def take_debt(self) -> float:
+        """Return the CPU of acknowledgements not paid yet, and forget it."""
+        debt = self.debt_seconds
+        self.debt_seconds = 0.0
+        return debt
+
+    # Followers ------------------------------------------------------------------------------
+
+    def _send(self, follower: Member, batch: Batch) -> None:
+        if self.link.free:
+            self._receive((follower, follower.term, batch))
+            return
+        due = max(self._engine.now + self.link.sample_seconds(), follower.arrival_seconds)
+        follower.arrival_seconds = due
+        self._engine.call_at(due, self._receive, (follower, follower.term, batch))
+
+    def _receive(self, message: tuple[Member, int, Batch]) -> None:
+        follower, term, batch = message
+        if term != follower.term or batch.epoch != self.epoch:
+            return
+        follower.inbox.append(batch)
+        if not follower.busy:
+            self.follow(follower)
+
+    def follow(self, follower: Member) -> None:
+        """Start a round of a follower over everything it has received."""
+        count = 0
+        size_bytes = 0
+        batch = follower.inbox[-1]
+        for item in follower.inbox:
+            count += len(item.writes)
+            size_bytes += item.size_bytes
+        follower.inbox.clear()
+        follower.busy = True
+        follower.run(
+            self.law.follow_seconds(count, size_bytes),
+            self._write,
+            (follower, follower.term, batch, count, size_bytes),
+        )
+
+    def _write(self, work: tuple[Member, int, Batch, int, int]) -> None:
+        follower, term, _, _, size_bytes = work
+        if term == follower.term:
+            self._engine.call_later(follower.sync_seconds(size_bytes), self._written, work)
+
+    def _written(self, work: tuple[Member, int, Batch, int, int]) -> None:
+        follower, term, batch, count, _ = work
+        if term != follower.term:
+            return
+        follower.busy = False
+        if batch.epoch == self.epoch:
+            follower.persist(batch.epoch, batch.last_index)
+            acknowledgement = (follower, term, batch, count)
+            if self.link.free:
+                self._acknowledged(acknowledgement)
+            else:
+                self._engine.call_later(
+                    self.link.sample_seconds(), self._acknowledged, acknowledgement
+                )
+        if follower.inbox:
+            self.follow(follower)
+
+    def _acknowledged(self, message: tuple[Member, int, Batch, int]) -> None:
+        follower, term, batch, count = message
+        if term != follower.term or batch.epoch != self.epoch or self.leader is None:
+            return
+        self.debt_seconds += self.law.acknowledge_seconds(count)
+        if batch.last_index > follower.matched_index:
+            follower.matched_index = batch.last_index
+        self._advance()
+
+    def _tell_commit(self, follower: Member, count: int) -> None:
+        follower.learnt_count += count
+        if not follower.applying:
+            follower.applying = True
+            self._follower_apply(follower)
+
+    def _follower_apply(self, follower: Member) -> None:
+        count = follower.learnt_count
+        follower.learnt_count = 0
+        follower.run(
+            self.law.follow_apply_seconds(count), self._follower_applied, (follower, follower.term)
+        )
+
+    def _follower_applied(self, work: tuple[Member, int]) -> None:
+        follower, term = work
+        if term != follower.term:
+            return
+        if follower.learnt_count:
+            self._follower_apply(follower)
+        else:
+            follower.applying = False
+
+    # Reads ----------------------------------------------------------------------------------
+
+    def confirm_leader(self, then: Callable[[Any], object], argument: Any) -> None:
+        """Prove leadership to a quorum (ReadIndex), then call back; at once for one member."""
+        leader = self.leader
+        if leader is None:
+            return
+        if self.quorum_count == 1:
+            then(argument)
+            return
+        alive = [follower for follower in self.followers if follower.alive]
+        if len(alive) + 1 < self.quorum_count:
+            return
+        state = [self.quorum_count - 1]
+        wake = self.law.params.read_index_wake_seconds
+        there_seconds = 0.0 if self.link.free else self.link.sample_seconds()
+
+        def answered(_: object) -> None:
+            state[0] -= 1
+            if state[0] == 0:
+                leader.run(wake, then, argument)
+
+        def arrived(follower: Member) -> None:
+            follower.run(wake, answered if self.link.free else back, None)
+
+        def back(_: object) -> None:
+            self._engine.call_later(self.link.sample_seconds(), answered)
+
+        for follower in alive:
+            if there_seconds > 0.0:
+                self._engine.call_later(there_seconds, arrived, follower)
+            else:
+                arrived(follower)
+
+    # State ----------------------------------------------------------------------------------
+
+    def alive_count(self) -> int:
+        """Return the number of members that run."""
+        return sum(member.alive for member in self.members)
+
+    def has_quorum(self) -> bool:
+        """Return whether a majority of the members runs."""
+        return self.alive_count() >= self.quorum_count
+
+    def check(self) -> list[str]:
+        """Return what is broken of Raft's safety rules (log matching, leader completeness)."""
+        problems = list(self.problems)
+        problems += [
+            f"etcd-{member.index}: log runs past the leader's"
+            for member in self.members
+            if member.alive and self.leader is not None and member.synced_index > self.last_index
+        ]
+        durable = sorted((member.synced_index for member in self.members), reverse=True)
+        if durable[self.quorum_count - 1] < self.commit_index:
+            problems.append(
+                f"etcd: commit index {self.commit_index} is durable on no quorum: {durable}"
+            )
+        first = self.members[0]
+        for member in self.members[1:]:
+            common = min(first.synced_index, member.synced_index, self.commit_index)
+            for _, last in first.log_terms:
+                index = min(last, common)
+                if index > 0 and first.epoch_at(index) != member.epoch_at(index):
+                    problems.append(
+                        f"etcd-{member.index}: log differs from etcd-0 at index {index}"
+                    )
+                    break
+        return problems

@@ -1,0 +1,159 @@
+"""What etcd's work costs in CPU, stage by stage.
+
+Every stage is ``wake + entries · per entry + bytes · per byte``: a stage that runs because one
+message woke it pays the wake-up alone, a stage that finds twenty messages pays it once. On cores
+that would otherwise be idle a wake-up also makes the Go scheduler search for work and the system
+monitor run; that burns CPU time but delays nobody (`spin_seconds`, `monitor_ratio`).
+**Source:** the structure from `facts/model.md` d; numbers fitted to `groundtruth/etcd_*.csv`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _fitted(default: float, files: str) -> Any:
+    return field(default=default, metadata={"source": f"measured: {files}"})
+
+
+_PUT = "etcd_put_closed.csv"
+_RANGE = "etcd_range_closed.csv"
+_WATCH = "etcd_watch_fanout.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdLawParams:
+    """CPU demands of one etcd member, seconds of one core of the measured machine."""
+
+    receive_wake_seconds: float = _fitted(40e-6, _PUT)
+    """A connection's reader finds requests after having slept."""
+    receive_seconds: float = _fitted(20e-6, _PUT)
+    """Decode one request, hand it to raft."""
+    receive_per_byte_seconds: float = _fitted(1e-9, _PUT)
+    append_wake_seconds: float = _fitted(60e-6, _PUT)
+    """One round of the raft loop: Ready, WAL write, return from fdatasync, Advance."""
+    append_seconds: float = _fitted(8e-6, _PUT)
+    """Encode and write one entry."""
+    append_per_byte_seconds: float = _fitted(2e-9, _PUT)
+    apply_wake_seconds: float = _fitted(60e-6, _PUT)
+    """One round of the apply loop and the answers it wakes."""
+    apply_seconds: float = _fitted(20e-6, _PUT)
+    """Apply one put and send its answer."""
+    apply_per_byte_seconds: float = _fitted(1e-9, _PUT)
+    guard_seconds: float = _fitted(6e-6, "etcd_txn_closed.csv")
+    """Compare in a transaction, over a plain put."""
+    spin_seconds: float = _fitted(60e-6, _PUT)
+    """CPU burnt per wake-up when a core is idle."""
+    monitor_ratio: float = _fitted(0.08, _PUT + " (rows with fsync_delay_ms)")
+    """Cores burnt while an fdatasync is in flight."""
+    idle_cores: float = _fitted(0.03, _WATCH)
+    """Cores burnt by a member that does nothing (ticks, heartbeats, timers)."""
+    replicate_seconds: float = _fitted(8e-6, _PUT + " (members 3)")
+    """Leader: send one entry to one follower."""
+    acknowledge_wake_seconds: float = _fitted(60e-6, _PUT + " (members 3)")
+    """Leader: take a round's acknowledgement from one follower."""
+    acknowledge_seconds: float = _fitted(4e-6, _PUT + " (members 3)")
+    """Leader: take the acknowledgement of one entry from one follower."""
+    follow_wake_seconds: float = _fitted(100e-6, _PUT + " (members 3)")
+    """Follower: a round of receiving, writing and acknowledging entries."""
+    follow_seconds: float = _fitted(15e-6, _PUT + " (members 3)")
+    follow_per_byte_seconds: float = _fitted(2e-9, _PUT + " (members 3)")
+    follow_apply_wake_seconds: float = _fitted(60e-6, _PUT + " (members 3)")
+    """Follower: learn of a commit and apply."""
+    follow_apply_seconds: float = _fitted(8e-6, _PUT + " (members 3)")
+    forward_seconds: float = _fitted(20e-6, _PUT + " (target all)")
+    """Follower: pass a client's proposal on to the leader and its answer back."""
+    commit_put_seconds: float = _fitted(1.0e-6, _PUT + " (backend_commit_mean_ms)")
+    """Backend commit: CPU per put in it."""
+    commit_per_byte_seconds: float = _fitted(0.8e-9, _PUT + " (backend_commit_mean_ms)")
+    commit_page_ratio: float = _fitted(2.0, _PUT + " (backend_commit_mean_ms)")
+    """Bytes of dirty pages written per byte put."""
+    read_seconds: float = _fitted(8e-6, _RANGE)
+    """Execute a range and send its answer, without its keys."""
+    read_wake_seconds: float = _fitted(30e-6, _RANGE)
+    read_key_seconds: float = _fitted(2.06e-6, _RANGE)
+    """One key of a range: look up, copy, encode (1 KiB values)."""
+    read_index_wake_seconds: float = _fitted(40e-6, _RANGE + " (members 3)")
+    """Leader and follower: one round that confirms the leader."""
+    watch_wake_seconds: float = _fitted(40e-6, _WATCH)
+    """One round of sending to watch streams."""
+    watch_event_seconds: float = _fitted(1.7e-6, _WATCH)
+    """One event to one watcher, in the streams' own goroutines."""
+    watch_notify_seconds: float = _fitted(0.5e-6, _WATCH)
+    """One event to one watcher, inside apply."""
+
+
+class EtcdLaw:
+    """The demands of each stage; all arguments are counts and bytes, all results core-seconds."""
+
+    __slots__ = ("params",)
+
+    def __init__(self, params: EtcdLawParams | None = None) -> None:
+        self.params = params if params is not None else EtcdLawParams()
+
+    def receive_seconds(self, count: int, size_bytes: int) -> float:
+        """Take ``count`` requests off the network and hand them on."""
+        p = self.params
+        return (
+            p.receive_wake_seconds
+            + count * p.receive_seconds
+            + size_bytes * p.receive_per_byte_seconds
+        )
+
+    def append_seconds(self, count: int, size_bytes: int, follower_count: int) -> float:
+        """Run one round of the leader's raft loop, its fdatasync excluded."""
+        p = self.params
+        return (
+            p.append_wake_seconds
+            + count * (p.append_seconds + follower_count * p.replicate_seconds)
+            + size_bytes * p.append_per_byte_seconds
+        )
+
+    def apply_seconds(self, count: int, size_bytes: int) -> float:
+        """Apply ``count`` transactions and send their answers."""
+        p = self.params
+        return (
+            p.apply_wake_seconds
+            + count * (p.apply_seconds + p.guard_seconds)
+            + size_bytes * p.apply_per_byte_seconds
+        )
+
+    def acknowledge_seconds(self, count: int) -> float:
+        """Leader: take one follower's acknowledgement of ``count`` entries."""
+        p = self.params
+        return p.acknowledge_wake_seconds + count * p.acknowledge_seconds
+
+    def follow_seconds(self, count: int, size_bytes: int) -> float:
+        """Run one round of a follower that appends ``count`` entries."""
+        p = self.params
+        return (
+            p.follow_wake_seconds
+            + count * p.follow_seconds
+            + size_bytes * p.follow_per_byte_seconds
+        )
+
+    def follow_apply_seconds(self, count: int) -> float:
+        """Follower: apply ``count`` entries whose commit it has learnt of."""
+        p = self.params
+        return p.follow_apply_wake_seconds + count * p.follow_apply_seconds
+
+    def forward_seconds(self, count: int) -> float:
+        """Pass ``count`` proposals, or their answers, between a follower and the leader."""
+        p = self.params
+        return p.receive_wake_seconds + count * p.forward_seconds
+
+    def read_seconds(self, count: int, key_count: int) -> float:
+        """Execute ``count`` ranges of ``key_count`` keys in all."""
+        p = self.params
+        return p.read_wake_seconds + count * p.read_seconds + key_count * p.read_key_seconds
+
+    def commit_cpu_seconds(self, put_count: int, size_bytes: int) -> float:
+        """Run one backend commit, its two fdatasyncs excluded."""
+        p = self.params
+        return put_count * p.commit_put_seconds + size_bytes * p.commit_per_byte_seconds
+
+    def watch_seconds(self, delivery_count: int) -> float:
+        """Send ``delivery_count`` events (events times watchers) to watch streams."""
+        p = self.params
+        return p.watch_wake_seconds + delivery_count * p.watch_event_seconds
