@@ -18,9 +18,9 @@ from typing import Any
 
 from sim.base.objects import APIObject, Node, Pod, PodTemplate
 from sim.components.client import ClientFactory
+from sim.components.controllers.leader_election import LeaderElectionParams, LeaderElector
 from sim.components.events import EventRecorder
 from sim.components.informer import Informer
-from sim.components.leader_election import LeaderElectionParams, LeaderElector
 from sim.components.ports import Request
 from sim.components.queueing_hints import HINTS
 from sim.components.scheduler_cache import SchedulerCache
