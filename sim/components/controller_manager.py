@@ -25,10 +25,10 @@ from sim.components.controllers.endpointslice import (
     EndpointSliceController,
     ServiceMembership,
 )
+from sim.components.controllers.leader_election import LeaderElectionParams, LeaderElector
 from sim.components.controllers.node_ipam import NodeIPAMController
 from sim.components.controllers.replicaset import ReplicaSetController
 from sim.components.informer import Informer
-from sim.components.leader_election import LeaderElectionParams, LeaderElector
 from sim.costs.controllers import ControllerManagerLaw
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
@@ -123,7 +123,7 @@ class ControllerManager:
     @property
     def leading(self) -> bool:
         """Whether this replica is the leader."""
-        return self._elector.is_leader
+        return self._elector.leading
 
     def start(self) -> None:
         """Take part in the election (after start-up, and again after `stop`)."""

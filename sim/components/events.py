@@ -18,11 +18,10 @@ from typing import Annotated, TypeVar
 
 from annotated_types import Ge, Gt
 
-from sim.base.objects import APIObject, EventRecord
+from sim.base.objects import RESOURCE_TYPES, APIObject, EventRecord
 from sim.components.client import Client
 from sim.components.ports import Request
 from sim.engine.engine import Engine
-from sim.engine.tables import Recorder
 
 _NAME_MASK = (1 << 64) - 1
 
@@ -63,14 +62,20 @@ class _Pending:
                  "type_")  # fmt: skip
 
     def __init__(
-        self, involved: APIObject, kind: str, reason: str, message: str, type_: str, source: str,
+        self,
+        involved: APIObject,
+        kind: str,
+        type_: str,
+        reason: str,
+        message: str,
+        source: str,
         client: Client,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.involved = involved
         self.kind = kind
+        self.type_ = type_
         self.reason = reason
         self.message = message
-        self.type_ = type_
         self.source = source
         self.client = client
         self.tries = 0
@@ -102,7 +107,6 @@ class EventRecorder:
     def __init__(
         self,
         engine: Engine,
-        recorder: Recorder,
         client: Client,
         source: str,
         *,
@@ -110,7 +114,6 @@ class EventRecorder:
         serial: bool = True,
     ) -> None:
         self._engine = engine
-        self._table = recorder["events"]
         self._client = client
         self._params = params
         self._serial = serial
@@ -138,23 +141,23 @@ class EventRecorder:
     def event(
         self,
         involved: APIObject,
+        type_: str,
         reason: str,
         message: str,
         *,
-        kind: str,
-        type_: str = "Normal",
         source: str = "",
         client: Client | None = None,
     ) -> None:
-        """Report that something happened to an object.
+        """Report that something happened to an object; ``type_`` is Normal or Warning.
 
         ``source`` and ``client`` serve fleets, whose members share one recorder.
         """
         self.reported_count += 1
+        row = RESOURCE_TYPES.get(involved.resource)
+        kind = row.kind if row is not None else involved.resource
         pending = _Pending(
-            involved, kind, reason, message, type_, source or self.source,
-            client or self._client,
-        )  # fmt: skip
+            involved, kind, type_, reason, message, source or self.source, client or self._client
+        )
         if not self._serial:
             self._record_series(pending)
             return
@@ -185,7 +188,7 @@ class EventRecorder:
     def _answered(self, request: Request, pending: _Pending) -> None:
         code = request.code
         if request.ok:
-            self._written(request, pending)
+            self.written_count += 1
         elif code == 404 and request.verb == "patch" and pending.observed is not None:
             pending.observed.name = ""  # it has expired; written anew with its count
             self._send(self._request(pending, pending.observed, pending.message), pending)
@@ -199,18 +202,6 @@ class EventRecorder:
             self.dropped_count += 1
         if self._serial:
             self._next()
-
-    def _written(self, request: Request, pending: _Pending) -> None:
-        self.written_count += 1
-        stored = request.result
-        if isinstance(stored, EventRecord):
-            self._table.append(
-                (
-                    self._engine.now, stored.namespace, stored.type, stored.reason,
-                    stored.involved_kind, stored.involved_name, stored.source, stored.count,
-                    stored.message,
-                )
-            )  # fmt: skip
 
     def _correlate(self, pending: _Pending) -> Request | None:
         """Aggregate, count and filter one event; return the request to send, None if none."""

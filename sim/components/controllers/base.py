@@ -226,9 +226,7 @@ class Controller:
         self.engine = context.engine
         self.worker_count = worker_count
         self.client = context.make_client(self.name, self.service_account, qps, burst)
-        self.events = EventRecorder(
-            context.engine, context.recorder, self.client, self.service_account
-        )
+        self.events = EventRecorder(context.engine, self.client, self.service_account)
         self.queue: SyncQueue[Any] = SyncQueue(
             context.engine, self.name, retry_base_seconds=retry_base_seconds
         )

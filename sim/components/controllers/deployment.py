@@ -185,9 +185,7 @@ class _Rollout:
         return True
 
     def _report(self, message: str) -> None:
-        self._controller.events.event(
-            self.deployment, "ScalingReplicaSet", message, kind="Deployment"
-        )
+        self._controller.events.event(self.deployment, "Normal", "ScalingReplicaSet", message)
 
     # steps of a sync
 

@@ -102,9 +102,11 @@ class NodeIPAMController(Controller):
         cidr = self.cidrs.allocate()
         if not cidr:
             self.events.event(
-                node, "CIDRNotAvailable", f"Node {node.name} status is now: CIDRNotAvailable",
-                kind="Node",
-            )  # fmt: skip
+                node,
+                "Normal",
+                "CIDRNotAvailable",
+                f"Node {node.name} status is now: CIDRNotAvailable",
+            )
             return REQUEUE
 
         def mutate(current: APIObject) -> APIObject:

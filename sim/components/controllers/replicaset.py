@@ -204,19 +204,10 @@ class ReplicaSetController(Controller):
             return
         if request.ok:
             self._written.wrote(key, request)
-            self._report(replica_set, "SuccessfulCreate", f"Created pod: {pod.name}")
+            self.events.event(replica_set, "Normal", "SuccessfulCreate", f"Created pod: {pod.name}")
         else:
-            self._report(
-                replica_set,
-                "FailedCreate",
-                f"Error creating pod {pod.name}: {request.code}",
-                "Warning",
-            )
-
-    def _report(
-        self, replica_set: ReplicaSet, reason: str, message: str, type_: str = "Normal"
-    ) -> None:
-        self.events.event(replica_set, reason, message, kind="ReplicaSet", type_=type_)
+            message = f"Error creating pod {pod.name}: {request.code}"
+            self.events.event(replica_set, "Warning", "FailedCreate", message)
 
     def _delete(self, replica_set: ReplicaSet, count: int) -> Steps:
         key = replica_set.key
@@ -227,7 +218,9 @@ class ReplicaSetController(Controller):
 
         def deleted(request: Request) -> None:
             if request.ok:
-                self._report(replica_set, "SuccessfulDelete", f"Deleted pod: {request.name}")
+                self.events.event(
+                    replica_set, "Normal", "SuccessfulDelete", f"Deleted pod: {request.name}"
+                )
             else:
                 self._expectations.deletion_observed(key, (request.namespace, request.name))
 
