@@ -1,0 +1,129 @@
+"""Objects other than nodes and pods that decisions depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sim.scheduling.labels import (
+    Requirement,
+    Selector,
+    canonical,
+    compile_label_selector,
+    from_match_labels,
+    selector_matches,
+)
+
+_KINDS = frozenset(
+    {
+        "Service",
+        "ReplicationController",
+        "ReplicaSet",
+        "StatefulSet",
+        "PodDisruptionBudget",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "StorageClass",
+        "CSINode",
+        "CSIDriver",
+        "PriorityClass",
+    }
+)
+_OWNER_GROUPS = {
+    "ReplicationController": "v1",
+    "ReplicaSet": "apps/v1",
+    "StatefulSet": "apps/v1",
+}
+
+
+class DisruptionBudget(NamedTuple):
+    """A compiled PodDisruptionBudget."""
+
+    namespace: str
+    selector: Selector
+    disruptions_allowed_count: int
+    disrupted_pods: frozenset[str]
+
+
+class ObjectStore:
+    """Plain dicts by kind and ``namespace/name``; ``epoch`` counts changes."""
+
+    def __init__(self) -> None:
+        self.by_kind: dict[str, dict[str, Mapping[str, Any]]] = {kind: {} for kind in _KINDS}
+        self.epoch = 0
+        self._budgets: list[DisruptionBudget] = []
+        self._budgets_epoch = -1
+
+    def put(self, document: Mapping[str, Any]) -> None:
+        """Add or replace an object; kinds that no decision depends on are ignored."""
+        kind = document.get("kind", "")
+        if kind in _KINDS:
+            self.by_kind[kind][self._key(document)] = document
+            self.epoch += 1
+
+    def discard(self, document: Mapping[str, Any]) -> None:
+        """Remove an object if it is known."""
+        kind = document.get("kind", "")
+        if kind in _KINDS and self.by_kind[kind].pop(self._key(document), None) is not None:
+            self.epoch += 1
+
+    @staticmethod
+    def _key(document: Mapping[str, Any]) -> str:
+        metadata = document["metadata"]
+        return f"{metadata.get('namespace') or ''}/{metadata['name']}"
+
+    def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """An object, or None."""
+        return self.by_kind[kind].get(f"{namespace}/{name}")
+
+    def default_selector(
+        self,
+        namespace: str,
+        labels: Mapping[str, str],
+        owner: tuple[str, str, str] | None,
+    ) -> tuple[Requirement, ...]:
+        """Selector of the default spread constraints: services and the controlling owner.
+
+        ``owner`` is ``(apiVersion, kind, name)``. An empty result means no constraint applies.
+        **Source:** ``pkg/scheduler/framework/plugins/helper/spread.go`` ``DefaultSelector``.
+        """
+        merged: dict[str, str] = {}
+        for service in self.by_kind["Service"].values():
+            if (service["metadata"].get("namespace") or "") != namespace:
+                continue
+            selector = (service.get("spec") or {}).get("selector")
+            if selector is not None and all(labels.get(k) == v for k, v in selector.items()):
+                merged.update(selector)
+        requirements = from_match_labels(merged)
+        if owner is None or _OWNER_GROUPS.get(owner[1]) != owner[0]:
+            return requirements
+        document = self.get(owner[1], namespace, owner[2])
+        if document is None:
+            return requirements
+        given = (document.get("spec") or {}).get("selector")
+        if owner[1] == "ReplicationController":
+            merged.update(given or {})
+            return from_match_labels(merged)
+        return canonical((*requirements, *(compile_label_selector(given) or ())))
+
+    def budgets(self) -> list[DisruptionBudget]:
+        """Compiled PodDisruptionBudgets in order of appearance."""
+        if self._budgets_epoch != self.epoch:
+            self._budgets = [_budget(d) for d in self.by_kind["PodDisruptionBudget"].values()]
+            self._budgets_epoch = self.epoch
+        return self._budgets
+
+
+def _budget(document: Mapping[str, Any]) -> DisruptionBudget:
+    status = document.get("status") or {}
+    return DisruptionBudget(
+        namespace=document["metadata"].get("namespace") or "",
+        selector=compile_label_selector((document.get("spec") or {}).get("selector")) or None,
+        disruptions_allowed_count=int(status.get("disruptionsAllowed") or 0),
+        disrupted_pods=frozenset(status.get("disruptedPods") or ()),
+    )
+
+
+def budget_matches(budget: DisruptionBudget, namespace: str, labels: Mapping[str, str]) -> bool:
+    """Whether a budget covers a pod; an empty selector covers none."""
+    return budget.namespace == namespace and selector_matches(budget.selector, labels)
