@@ -1,0 +1,585 @@
+"""The kubelets of all nodes: n identical agents held as arrays, one record per live pod.
+
+**Modelled:** the watch of the own pods and the own Node, pod workers, status managers, events,
+heartbeats, registration, static pods and their mirror pods, restarts with relist, crashes.
+**Not modelled:** eviction under pressure, device and CPU managers, logs, exec.
+**Source:** `facts/model.md` h, a.1-a.3, a.6. The page is ``docs/model/kubelet.md``.
+
+Streams: ``kubelet/phases``, ``kubelet/restart`` and those of the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.base.objects import NEVER, APIObject, Node, Pod, PodTemplate
+from sim.components.container_runtime import ContainerRuntime
+from sim.components.image import Images
+from sim.components.kubelet_client import FleetClient, FleetIdentities
+from sim.components.kubelet_containers import ContainerRuns
+from sim.components.kubelet_context import KubeletContext
+from sim.components.kubelet_events import EventRecorders
+from sim.components.kubelet_nodes import NodeLoops
+from sim.components.kubelet_params import KubeletParams
+from sim.components.kubelet_pods import PodWorkers
+from sim.components.kubelet_record import (
+    GONE,
+    NETWORK,
+    OBSERVED,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    ContainerRun,
+    PodRecord,
+    PodStatus,
+)
+from sim.components.kubelet_status import StatusManagers
+from sim.components.kubelet_stop import PodTerminators
+from sim.components.overlay import Overlay
+from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
+from sim.costs.kubelet import KubeletLawParams
+from sim.engine.engine import Engine
+from sim.engine.tables import Recorder
+
+PHASE_ROWS = 5
+"""Rows of the phases: volume populator, volume reconciler, PLEG, lease, node status."""
+
+
+def draw_phases(engine: Engine, count: int) -> npt.NDArray[np.float64]:
+    """Phases of the nodes' timers: (5, n_nodes) float64 in [0, 1), equal for equal seeds."""
+    return engine.stream("kubelet/phases").uniforms(PHASE_ROWS * count).reshape(PHASE_ROWS, count)
+
+
+class OwnPods:
+    """Field selector spec.nodeName=NAME, as a predicate whose node can also be read."""
+
+    __slots__ = ("node_name",)
+
+    def __init__(self, node_name: str) -> None:
+        self.node_name = node_name
+
+    def __call__(self, item: APIObject) -> bool:
+        return isinstance(item, Pod) and item.node_name == self.node_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeletSnapshot:
+    """Counters and arrays for checkers and people; arrays have shape (n_nodes,)."""
+
+    node_names: tuple[str, ...]
+    up: npt.NDArray[np.bool_]
+    pods: npt.NDArray[np.int64]
+    """Pods that are not stopped."""
+    addresses: npt.NDArray[np.int64]
+    """Pod addresses in use."""
+    status_queue: npt.NDArray[np.int64]
+    """Pods waiting in the status manager."""
+    cpu_seconds: npt.NDArray[np.float64]
+    """CPU of kubelet and runtime for pods and entries so far, idle share excluded."""
+    started_count: int
+    stopped_count: int
+    restart_count: int
+    lease_count: int
+    limiter_wait_seconds: float
+    limiter_waited_count: int
+    events_written_count: int
+    events_filtered_count: int
+    statuses_coalesced_count: int
+
+
+class KubeletFleet:
+    """All kubelets of a cluster."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        recorder: Recorder,
+        endpoint: APIEndpoint,
+        params: KubeletParams,
+        law: KubeletLawParams,
+        runtime: ContainerRuntime,
+        overlay: Overlay,
+        images: Images,
+        *,
+        identities: FleetIdentities | None = None,
+        network_agent_pods: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._endpoint = endpoint
+        self.params = params
+        self.law = law
+        self.overlay = overlay
+        self.capacity = overlay.node_count_max
+        self.network_agent_pods = network_agent_pods
+        """Whether a fresh node's network waits for a pod with the label app=<cni agent>."""
+        self.identities = identities or FleetIdentities(
+            engine,
+            endpoint,
+            name="system:nodes",
+            user_prefix="system:node:",
+            groups=("system:nodes",),
+        )
+        self.client = FleetClient(self.identities, params.kube_api_qps, params.kube_api_burst)
+        self.event_client = FleetClient(
+            self.identities, params.event_record_qps, params.event_burst
+        )
+        self.heartbeat_client = FleetClient(self.identities, 0.0, 1)
+        context = KubeletContext(
+            engine, recorder, params, law, runtime, overlay, images, self.client
+        )
+        self.context = context
+        context.events = EventRecorders(engine, recorder, params, self.event_client)
+        context.status = StatusManagers(engine, params, self.client, self._status_lost)
+        self.terminators = PodTerminators(context)
+        self.runs = ContainerRuns(context, self.terminators.complete)
+        self.terminators.runs = self.runs
+        self.workers = PodWorkers(context, self.runs)
+        self.loops = NodeLoops(context, self.heartbeat_client, self.client, self.capacity)
+        self.index_by_name: dict[str, int] = {}
+        self._phases = draw_phases(engine, self.capacity)
+        self._static: list[dict[str, PodTemplate]] = []
+        self._started = False
+        self._pod_watcher = FleetWatcher(
+            "kubelet", "pods", "own", self.capacity, member_of=self._member_of_pod,
+            deliver_own=self._deliver_pod,
+        )  # fmt: skip
+        self._node_watcher = FleetWatcher(
+            "kubelet", "nodes", "own", self.capacity, member_of=self._member_of_node,
+            deliver_own=self._deliver_node,
+        )  # fmt: skip
+        self._pod_watcher.connected[:] = False
+        self._node_watcher.connected[:] = False
+
+    # assembly
+
+    def add_nodes(self, nodes: Iterable[Node]) -> None:
+        """Add nodes that are registered, Ready and have their CIDRs."""
+        for node in nodes:
+            index = self._add(node, running=True)
+            self.loops.registered[index] = True
+            self.loops.ready[index] = True
+            if self._started:
+                self._begin_loops(index)
+
+    def join_node(self, node: Node) -> None:
+        """A fresh machine starts its kubelet now: it registers and becomes Ready when it can."""
+        index = self._add(node, running=False)
+        self._engine.call_later(self.law.register_seconds, self.loops.register, index)
+
+    def _add(self, node: Node, *, running: bool) -> int:
+        context = self.context
+        index = len(context.names)
+        assert index < self.capacity, "more nodes than were announced"
+        assert node.name not in self.index_by_name, f"two nodes named {node.name}"
+        self.index_by_name[node.name] = index
+        context.names.append(node.name)
+        context.host_ips.append(node.internal_ip)
+        context.nodes.append(node)
+        context.up.append(True)
+        context.by_node.append({})
+        context.active_counts.append(0)
+        context.cpu_seconds.append(0.0)
+        phases = self._phases[:, index]
+        loop_seconds = self.params.volume_loop_seconds
+        context.populator_phases.append(float(phases[0]) * loop_seconds)
+        context.reconciler_phases.append(float(phases[1]) * loop_seconds)
+        context.pleg.add_node(float(phases[2]) * self.params.pleg_relist_seconds)
+        context.status.add_node()
+        context.events.add_node()
+        context.runtime.add_node()
+        context.images.add_node()
+        cidrs = node.pod_cidrs or ((node.pod_cidr,) if node.pod_cidr else ())
+        self.overlay.add_node(node.name, cidrs if running else (), running=running)
+        self.identities.add(node.name)
+        for client in (self.client, self.event_client, self.heartbeat_client):
+            client.add()
+        self.loops.add_node(node.name)
+        self._static.append({})
+        self._pod_watcher.connected[index] = True
+        self._node_watcher.connected[index] = True
+        return index
+
+    def add_static_pod(self, node_name: str, name: str, template: PodTemplate) -> None:
+        """A manifest lies on a node: the kubelet keeps its mirror pod ``name`` in the API."""
+        index = self.index_by_name[node_name]
+        self._static[index][name] = template
+        if self._started:
+            self._create_mirror(index, name)
+
+    def preload_running(self, pods: Iterable[Pod]) -> None:
+        """Take over pods that run already: Running, Ready and with an address."""
+        context = self.context
+        for pod in pods:
+            node = self.index_by_name[pod.node_name]
+            record = PodRecord(pod, node, context.plan(pod.template))
+            record.stage = RUNNING
+            record.volumes_mounted = True
+            record.has_sandbox = True
+            record.ip = pod.pod_ip
+            record.container_index = len(record.plan.containers)
+            record.started_count = record.plan.serving_count
+            record.phase = pod.phase
+            record.ready = pod.ready
+            record.sandbox_ready = pod.sandbox_ready
+            record.start_seconds = pod.start_seconds
+            record.ready_seconds = pod.ready_seconds
+            record.ready_container_count = pod.ready_container_count
+            record.restart_count = pod.restart_count
+            record.sent = record.status = PodStatus(record, pod.host_ip)
+            context.by_node[node][pod.uid] = record
+            context.active_counts[node] += 1
+            context.pleg.pod_counts[node] += 1
+            if not pod.template.host_network and not self.overlay.take(node, pod.pod_ip):
+                raise ValueError(f"pod {pod.name}: address {pod.pod_ip!r} is not free on its node")
+            if record.plan.followed:
+                self._preload_runs(record)
+
+    def _preload_runs(self, record: PodRecord) -> None:
+        for index, container in enumerate(record.plan.containers):
+            if container.is_init and not container.is_sidecar:
+                continue
+            self.runs.started(record, index)
+            assert record.runs is not None
+            run: ContainerRun = record.runs[-1]
+            run.ready = record.ready
+
+    def start(self) -> None:
+        """Open the watches and begin the heartbeats."""
+        self._started = True
+        self.overlay.start()
+        self._endpoint.watch_fleet(self._pod_watcher)
+        self._endpoint.watch_fleet(self._node_watcher)
+        for index in range(len(self.context.names)):
+            if self.loops.registered[index]:
+                self._begin_loops(index)
+            for name in self._static[index]:
+                self._create_mirror(index, name)
+
+    def _begin_loops(self, index: int) -> None:
+        params = self.params
+        phases = self._phases[:, index]
+        renew_seconds = params.node_lease_duration_seconds * params.node_lease_renew_ratio
+        self.loops.begin(
+            index,
+            float(phases[3]) * renew_seconds,
+            float(phases[4]) * params.node_status_report_seconds,
+        )
+
+    # watches
+
+    def _member_of_pod(self, item: APIObject) -> int:
+        assert isinstance(item, Pod)
+        return self.index_by_name.get(item.node_name, -1)
+
+    def _member_of_node(self, item: APIObject) -> int:
+        return self.index_by_name.get(item.name, -1)
+
+    def _deliver_pod(self, node: int, event: WatchEvent) -> None:
+        context = self.context
+        if not context.up[node]:
+            return
+        pod = event.new
+        assert isinstance(pod, Pod)
+        record = context.by_node[node].get(pod.uid)
+        if event.type == "DELETED":
+            if record is not None:
+                self.terminators.deleted(record)
+            if pod.name in self._static[node]:
+                self._create_mirror(node, pod.name)
+        elif record is None:
+            self._observe(node, pod)
+        else:
+            record.pod = pod
+            if pod.deletion_seconds >= 0.0 and not record.removing:
+                self.terminators.delete(record, pod.deletion_grace_seconds)
+
+    def _observe(self, node: int, pod: Pod) -> None:
+        if pod.is_terminal:
+            return
+        record = self.workers.observe(node, pod)
+        record.start_seconds = pod.start_seconds
+        if pod.deletion_seconds >= 0.0:
+            self.terminators.delete(record, pod.deletion_grace_seconds)
+
+    def _deliver_node(self, index: int, event: WatchEvent) -> None:
+        node = event.new
+        assert isinstance(node, Node)
+        context = self.context
+        if event.type == "DELETED" or not context.up[index]:
+            return
+        context.nodes[index] = node
+        cidrs = node.pod_cidrs or ((node.pod_cidr,) if node.pod_cidr else ())
+        if cidrs and not self.overlay.has_cidr(index):
+            self.overlay.set_cidrs(index, cidrs)
+            if not self.network_agent_pods:
+                self._engine.call_later(
+                    self.law.network_agent_start_seconds, self.network_agent_started, index
+                )
+
+    def network_agent_started(self, index: int) -> None:
+        """The overlay agent of a node runs: CNI is configured and the node becomes Ready."""
+        if self.context.up[index] and not self.overlay.agent_ready[index]:
+            self.overlay.start_agent(index)
+            self.loops.change(index, ready=True)
+
+    def _status_lost(self, record: PodRecord) -> None:
+        """The status manager found no such pod; the watch will say so as well."""
+        record.status = None
+
+    def _create_mirror(self, index: int, name: str) -> None:
+        template = self._static[index][name]
+        mirror = Pod(
+            name=name, namespace=template.namespace, labels=template.labels, template=template,
+            node_name=self.context.names[index], scheduled_seconds=self._engine.now,
+        )  # fmt: skip
+        self.client.submit(
+            index, Request("create", "pods", mirror.namespace, name, api_object=mirror)
+        )
+
+    # faults
+
+    def kill_node(self, name: str) -> None:
+        """The machine crashes: everything on it is lost, nobody is told."""
+        index = self.index_by_name[name]
+        context = self.context
+        if context.up[index]:
+            self._disconnect(index)
+        for record in context.by_node[index].values():
+            self.terminators.abandon(record)
+            if record.stage != STOPPED:
+                self.terminators.release(record)
+            record.stage = GONE
+        context.by_node[index].clear()
+        context.runtime.reset(index)
+        context.images.reset(index)
+        self.overlay.stop_agent(index)
+        self.loops.ready[index] = False
+        context.faults.append((self._engine.now, f"node/{name}", "crashed", ""))
+
+    def recover_node(self, name: str) -> None:
+        """A crashed machine has booted again: its kubelet lists its pods and starts them anew."""
+        index = self.index_by_name[name]
+        assert not self.context.up[index], f"{name} runs"
+        self.context.faults.append((self._engine.now, f"node/{name}", "booted", ""))
+        self._connect(index)
+        if not self.network_agent_pods:
+            self._engine.call_later(
+                self.law.network_agent_start_seconds, self.network_agent_started, index
+            )
+
+    def restart_kubelets(self, window_seconds: float) -> None:
+        """Restart all kubelets at random moments of a window; their pods keep running."""
+        count = len(self.context.names)
+        offsets = self._engine.stream("kubelet/restart").uniforms(count) * window_seconds
+        for index, offset in enumerate(offsets.tolist()):
+            self._engine.call_later(offset, self._restart, index)
+
+    def _restart(self, index: int) -> None:
+        if self.context.up[index]:
+            self._disconnect(index)
+            for record in self.context.by_node[index].values():
+                self._suspend(record)
+            self._engine.call_later(self.law.restart_seconds, self._connect, index)
+
+    def _disconnect(self, index: int) -> None:
+        context = self.context
+        context.up[index] = False
+        self._pod_watcher.connected[index] = False
+        self._node_watcher.connected[index] = False
+        self.loops.stop(index)
+        context.status.reset(index)
+        context.events.reset(index)
+        self.workers.forget_namespaces(index)
+
+    def _suspend(self, record: PodRecord) -> None:
+        """A worker ends with its process; what the runtime has keeps running."""
+        if record.stage >= STOPPING:
+            return
+        if record.stage == RUNNING:
+            if record.call is not None:
+                record.call.cancel()
+                record.call = None
+            self.runs.pause(record)
+            return
+        unfinished = record.stage == NETWORK
+        self.terminators.abandon(record)
+        record.stage = OBSERVED
+        record.volumes_mounted = False
+        if unfinished:
+            self.context.pleg.pod_counts[record.node] -= 1
+            record.has_sandbox = False
+            self.overlay.release(record.node, record.ip, record.ip6)
+            record.ip = record.ip6 = ""
+
+    def _connect(self, index: int) -> None:
+        context = self.context
+        name = context.names[index]
+        context.up[index] = True
+        self._pod_watcher.connected[index] = True
+        self._node_watcher.connected[index] = True
+        context.events.report_node(index, name, "Starting", "Starting kubelet.")
+        self.client.submit(index, Request("get", "nodes", "", name, then=self._node_read))
+        self.client.submit(
+            index, Request("list", "pods", selector=OwnPods(name), then=self._listed)
+        )
+        self.loops.begin(index, 0.0, self.params.fast_status_seconds)
+
+    def _node_read(self, request: Request) -> None:
+        if request.ok and isinstance(request.result, Node):
+            self.context.nodes[request.client.index] = request.result
+
+    def _listed(self, request: Request) -> None:
+        """Compare the pods the API has with those that are here."""
+        index: int = request.client.index
+        context = self.context
+        if not context.up[index]:
+            return
+        if not request.ok:
+            self._engine.call_later(1.0, self._list_again, index)
+            return
+        pods: Sequence[Pod] = request.result
+        listed = {pod.uid: pod for pod in pods}
+        here = context.by_node[index]
+        for uid in [uid for uid in here if uid not in listed]:
+            record = here[uid]
+            if record.pod.resource_version <= self._newest(pods):
+                self.terminators.deleted(record)
+        for pod in pods:
+            record = here.get(pod.uid)
+            if record is None:
+                self._observe(index, pod)
+            else:
+                self._resume(record, pod)
+        for name in self._static[index]:
+            if not any(pod.name == name for pod in pods):
+                self._create_mirror(index, name)
+
+    @staticmethod
+    def _newest(pods: Sequence[Pod]) -> int:
+        return max((pod.resource_version for pod in pods), default=1 << 62)
+
+    def _list_again(self, index: int) -> None:
+        if self.context.up[index]:
+            self.client.submit(
+                index,
+                Request(
+                    "list", "pods", selector=OwnPods(self.context.names[index]), then=self._listed
+                ),
+            )
+
+    def _resume(self, record: PodRecord, pod: Pod) -> None:
+        """A restarted kubelet meets a pod that it has on its node."""
+        context = self.context
+        if pod.resource_version > record.pod.resource_version:
+            record.pod = pod
+        if record.stage == RUNNING:
+            if record.plan.template.service_account_token:
+                namespace = record.key[0]
+                self.client.submit(
+                    record.node,
+                    Request("create", "serviceaccounts", namespace, "default", subresource="token"),
+                )
+            if record.phase != "Running":
+                self.workers.running(record)
+            else:
+                context.publish(record)
+            self.runs.resume(record)
+        elif record.stage >= STOPPING:
+            context.publish(record)
+        elif record.call is None and record.request is None:
+            record.call = self._engine.call_later(
+                self.law.dispatch_seconds, self.workers.sync, record
+            )
+        if record.pod.deletion_seconds >= 0.0 and not record.removing:
+            self.terminators.delete(record, record.pod.deletion_grace_seconds)
+
+    # observation
+
+    def snapshot(self) -> KubeletSnapshot:
+        """Counters and per-node arrays of the present moment."""
+        context = self.context
+        count = len(context.names)
+        nodes = range(count)
+        pools = self.overlay.pools
+        clients = (self.client, self.event_client)
+        return KubeletSnapshot(
+            node_names=tuple(context.names),
+            up=np.array(context.up, dtype=np.bool_),
+            pods=np.array(context.active_counts, dtype=np.int64),
+            addresses=np.array(
+                [pools[node][0].taken_count if pools[node] else 0 for node in nodes], dtype=np.int64
+            ),
+            status_queue=np.array(
+                [context.status.depth_count(node) for node in nodes], dtype=np.int64
+            ),
+            cpu_seconds=np.array(context.cpu_seconds)
+            + np.array(context.runtime.cpu_seconds)
+            + self.overlay.cpu_seconds[:count],
+            started_count=self.workers.started_count,
+            stopped_count=self.terminators.stopped_count,
+            restart_count=self.runs.restart_count,
+            lease_count=self.loops.lease_count,
+            limiter_wait_seconds=sum(client.wait_sum_seconds for client in clients),
+            limiter_waited_count=sum(client.waited_count for client in clients),
+            events_written_count=context.events.written_count,
+            events_filtered_count=context.events.filtered_count,
+            statuses_coalesced_count=context.status.coalesced_count,
+        )
+
+    def address_of(self, uid: int, node_name: str) -> tuple[str, str]:
+        """Addresses of a pod that is up on a node: (first family, second family or empty)."""
+        record = self.context.by_node[self.index_by_name[node_name]].get(uid)
+        return (record.ip, record.ip6) if record is not None else ("", "")
+
+    def idle_cores(self) -> npt.NDArray[np.float64]:
+        """Cores that kubelet and runtime use without starting pods: (n_nodes,) float64."""
+        pods = np.array(self.context.active_counts, dtype=np.float64)
+        up = np.array(self.context.up, dtype=np.float64)
+        return up * (self.law.idle_cpu_ratio + self.law.idle_cpu_per_pod_ratio * pods)
+
+    def check(self) -> list[str]:
+        """Return what is broken: addresses shared, nodes overfull, counters that disagree."""
+        problems: list[str] = []
+        owners: dict[str, str] = {}
+        context = self.context
+        for node, records in enumerate(context.by_node):
+            name = context.names[node]
+            active = 0
+            addresses = 0
+            for record in records.values():
+                pod_name = "/".join(record.key)
+                if record.stage == GONE:
+                    problems.append(f"kubelet {name}: forgotten pod {pod_name} is still listed")
+                if record.stage == STOPPED or (record.stage == STOPPING and record.call is None):
+                    continue
+                if (
+                    record.stage == STOPPING
+                    and not record.has_sandbox
+                    and record.finished_seconds != NEVER
+                ):
+                    continue
+                active += record.stage != STOPPING or record.has_sandbox
+                if not record.ip or record.plan.template.host_network:
+                    continue
+                if record.stage == STOPPING and not record.has_sandbox:
+                    continue
+                addresses += 1
+                for address in (record.ip, record.ip6):
+                    other = owners.setdefault(address, pod_name) if address else pod_name
+                    if other != pod_name:
+                        problems.append(f"address {address} belongs to {other} and {pod_name}")
+            limit = min(self.params.max_pods_count, context.nodes[node].pods_allocatable_count)
+            running = sum(RUNNING == record.stage for record in records.values())
+            if running > limit:
+                problems.append(f"kubelet {name}: {running} pods run, {limit} are allowed")
+            pools = self.overlay.pools[node]
+            taken = pools[0].taken_count if pools else 0
+            if taken != addresses:
+                problems.append(
+                    f"kubelet {name}: {taken} addresses are taken, its pods have {addresses}"
+                )
+        return problems

@@ -1,0 +1,282 @@
+"""Node-level loops of a fleet: leases, node status, registration.
+
+**Modelled:** lease PUT every 10 s from completion with 4 % jitter, five immediate retries, creation
+of a missing lease; node status computed every 10 s and sent after 300 s, or on change, after which
+the next report moves by up to half a period; registration with back-off, CSINode, the fast status
+loop of a fresh node until its network is up.
+**Not modelled:** eviction, image garbage collection, resource pressure conditions.
+**Source:** `facts/model.md` a.3, a.6; `facts/defaults.csv`, rows kubelet.
+
+Streams: ``kubelet/lease``, ``kubelet/node-status``.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+
+from sim.base.objects import APIObject, Generic, Lease, Node, Taint
+from sim.components.kubelet_client import FleetClient
+from sim.components.kubelet_context import KubeletContext
+from sim.components.ports import Request
+from sim.engine.engine import Call
+
+LEASE_NAMESPACE = "kube-node-lease"
+NOT_READY_TAINT = "node.kubernetes.io/not-ready"
+
+
+class _NodeStatus:
+    """Body of a PATCH of nodes/status."""
+
+    __slots__ = ("ready", "reason", "seconds")
+
+    def __init__(self, ready: bool, seconds: float) -> None:
+        self.ready = "True" if ready else "False"
+        self.reason = "KubeletReady" if ready else "KubeletNotReady"
+        self.seconds = seconds
+
+    def apply(self, current: APIObject) -> APIObject:
+        new = current.clone()
+        assert isinstance(new, Node)
+        if new.ready != self.ready:
+            new.ready = self.ready
+            new.ready_transition_seconds = self.seconds
+        new.ready_reason = self.reason
+        new.heartbeat_seconds = self.seconds
+        return new
+
+
+class NodeLoops:
+    """Heartbeats and registration, by node index."""
+
+    def __init__(
+        self, context: KubeletContext, heartbeat: FleetClient, main: FleetClient, capacity: int
+    ) -> None:
+        self._context = context
+        self._engine = context.engine
+        self._heartbeat = heartbeat
+        self._main = main
+        self._lease_stream = context.engine.stream("kubelet/lease")
+        self._status_stream = context.engine.stream("kubelet/node-status")
+        params = context.params
+        self._renew_seconds = params.node_lease_duration_seconds * params.node_lease_renew_ratio
+        self.lease_due_seconds = np.full(capacity, np.inf)
+        """When each node renews its lease next: (n_nodes,) float64."""
+        self.status_due_seconds = np.full(capacity, np.inf)
+        """When each node reports its status next: (n_nodes,) float64."""
+        self.ready = np.zeros(capacity, dtype=np.bool_)
+        """Whether the kubelet calls its node Ready: (n_nodes,) bool."""
+        self.registered = np.zeros(capacity, dtype=np.bool_)
+        self._leases: list[Lease] = []
+        self._lease_calls: list[Call | None] = []
+        self._status_calls: list[Call | None] = []
+        self._lease_requests: list[Request | None] = []
+        self._retry_counts: list[int] = []
+        self._register_counts: list[int] = []
+        self.lease_count = 0
+        self.lease_failure_count = 0
+        self.status_count = 0
+
+    def add_node(self, name: str) -> None:
+        """Give the next node its loops."""
+        self._leases.append(
+            Lease(
+                name=name,
+                namespace=LEASE_NAMESPACE,
+                holder=name,
+                duration_seconds=self._context.params.node_lease_duration_seconds,
+            )
+        )
+        self._lease_calls.append(None)
+        self._status_calls.append(None)
+        self._lease_requests.append(None)
+        self._retry_counts.append(0)
+        self._register_counts.append(0)
+
+    def begin(self, node: int, lease_delay_seconds: float, status_delay_seconds: float) -> None:
+        """Start the loops of a registered node."""
+        self._arm_lease(node, lease_delay_seconds)
+        self._arm_status(node, status_delay_seconds)
+
+    def stop(self, node: int) -> None:
+        """The kubelet has stopped."""
+        for calls in (self._lease_calls, self._status_calls):
+            call = calls[node]
+            if call is not None:
+                call.cancel()
+                calls[node] = None
+        self._lease_requests[node] = None
+        self.lease_due_seconds[node] = np.inf
+        self.status_due_seconds[node] = np.inf
+
+    # leases
+
+    def _arm_lease(self, node: int, delay_seconds: float) -> None:
+        engine = self._engine
+        self.lease_due_seconds[node] = engine.now + delay_seconds
+        self._lease_calls[node] = engine.call_later(delay_seconds, self._renew, node)
+
+    def _renew(self, node: int) -> None:
+        lease = self._leases[node].clone()
+        lease.renew_seconds = self._engine.now
+        request = Request(
+            "update", "leases", LEASE_NAMESPACE, lease.name, api_object=lease, then=self._renewed
+        )
+        self._lease_requests[node] = request
+        self.lease_count += 1
+        self._heartbeat.submit(node, request)
+
+    def _renewed(self, request: Request) -> None:
+        node: int = request.client.index
+        if self._lease_requests[node] is not request:
+            return
+        if request.ok:
+            stored = request.result
+            if isinstance(stored, Lease):
+                self._leases[node] = stored
+            self._retry_counts[node] = 0
+        else:
+            self.lease_failure_count += 1
+            self._retry_counts[node] += 1
+            if request.code == 404:
+                self._create_lease(node)
+                return
+            if self._retry_counts[node] <= self._context.params.lease_retry_count:
+                stale = self._leases[node].clone()
+                stale.resource_version = 0
+                self._leases[node] = stale
+                self._renew(node)
+                return
+            self._retry_counts[node] = 0
+        jitter = 1.0 + self._context.params.heartbeat_jitter_ratio * self._lease_stream.uniform()
+        self._arm_lease(node, self._renew_seconds * jitter)
+
+    def _create_lease(self, node: int) -> None:
+        lease = self._leases[node].clone()
+        lease.resource_version = 0
+        lease.uid = 0
+        lease.renew_seconds = self._engine.now
+        request = Request(
+            "create", "leases", LEASE_NAMESPACE, lease.name, api_object=lease, then=self._renewed
+        )
+        self._lease_requests[node] = request
+        self._heartbeat.submit(node, request)
+
+    # node status
+
+    def _arm_status(self, node: int, delay_seconds: float) -> None:
+        engine = self._engine
+        self.status_due_seconds[node] = engine.now + delay_seconds
+        self._status_calls[node] = engine.call_later(delay_seconds, self._report, node)
+
+    def _report(self, node: int) -> None:
+        if self._context.params.node_status_get:
+            name = self._context.names[node]
+            request = Request("get", "nodes", "", name, list_mode="cache", then=self._got)
+            self._heartbeat.submit(node, request)
+        else:
+            self._patch(node)
+
+    def _got(self, request: Request) -> None:
+        if self._context.up[request.client.index]:
+            self._patch(request.client.index)
+
+    def _patch(self, node: int) -> None:
+        context = self._context
+        status = _NodeStatus(bool(self.ready[node]), self._engine.now)
+        self.status_count += 1
+        self._heartbeat.submit(
+            node,
+            Request(
+                "patch", "nodes", "", context.names[node], subresource="status",
+                mutate=status.apply, then=self._reported,
+            ),
+        )  # fmt: skip
+
+    def _reported(self, request: Request) -> None:
+        node: int = request.client.index
+        context = self._context
+        call = self._status_calls[node]
+        if not context.up[node] or (
+            call is not None and self.status_due_seconds[node] > self._engine.now
+        ):
+            return  # stopped meanwhile, or another report is planned already
+        params = context.params
+        changed = context.nodes[node].ready != ("True" if self.ready[node] else "False")
+        delay_seconds = params.node_status_report_seconds
+        if changed:
+            delay_seconds *= 0.5 + self._status_stream.uniform()
+        if not request.ok:
+            delay_seconds = params.node_status_update_seconds
+        tick = params.node_status_update_seconds * (
+            1.0 + params.heartbeat_jitter_ratio * self._status_stream.uniform()
+        )
+        self._arm_status(node, tick * ceil(delay_seconds / tick))
+
+    def change(self, node: int, ready: bool) -> None:
+        """The node's Ready condition changes: report it with the next fast or normal pass."""
+        if self.ready[node] == ready:
+            return
+        self.ready[node] = ready
+        context = self._context
+        if not context.up[node] or not self.registered[node]:
+            return
+        call = self._status_calls[node]
+        if call is not None:
+            call.cancel()
+        self._arm_status(node, context.params.fast_status_seconds)
+        if ready:
+            name = context.names[node]
+            context.events.report_node(
+                node, name, "NodeReady", f"Node {name} status is now: NodeReady"
+            )
+
+    # registration
+
+    def register(self, node: int) -> None:
+        """POST the Node object (again, after an error)."""
+        context = self._context
+        new = context.nodes[node].clone()
+        new.uid = 0
+        new.resource_version = 0
+        new.ready = "False"
+        new.ready_reason = "KubeletNotReady"
+        if not any(taint.key == NOT_READY_TAINT for taint in new.taints):
+            # upstream's admission plugin TaintNodesByCondition does this inside the POST
+            new.taints = (*new.taints, Taint(NOT_READY_TAINT, "", "NoSchedule", self._engine.now))
+        self._heartbeat.submit(
+            node, Request("create", "nodes", "", new.name, api_object=new, then=self._registered)
+        )
+
+    def _registered(self, request: Request) -> None:
+        node: int = request.client.index
+        context = self._context
+        if not context.up[node]:
+            return
+        if not request.ok and request.code != 409:
+            params = context.params
+            count = self._register_counts[node]
+            self._register_counts[node] = count + 1
+            delay_seconds = min(
+                params.register_backoff_seconds * 2.0**count, params.register_backoff_max_seconds
+            )
+            self._engine.call_later(delay_seconds, self.register, node)
+            return
+        name = context.names[node]
+        if request.code == 409:
+            self._heartbeat.submit(node, Request("get", "nodes", "", name))
+        self.registered[node] = True
+        context.events.report_node(node, name, "Starting", "Starting kubelet.")
+        self._main.submit(
+            node,
+            Request(
+                "create",
+                "csinodes",
+                "",
+                name,
+                api_object=Generic(name=name, kind_plural="csinodes"),
+            ),
+        )
+        self._create_lease(node)
+        self._arm_status(node, context.params.fast_status_seconds)
