@@ -125,18 +125,19 @@ def _default_preemption(
 ) -> str | None:
     """Fill in the result; the failure message, or None on success."""
     state = core.state
-    reason = _not_eligible(core, plan.shape, nominated_node, diagnosis)
-    if reason is not None:
-        return reason
     nodes = [state.node_at(row) for row in diagnosis.rows_unschedulable()]
     result.potential_nodes = [n.name for n in nodes]
     arguments = core.profile.arguments
+    share = len(nodes) * arguments.candidate_nodes_percentage_min // 100
+    limit = min(len(nodes), max(share, arguments.candidate_nodes_count_min))
+    result.candidates_max_count = limit
+    reason = _not_eligible(core, plan.shape, nominated_node, diagnosis)
+    if reason is not None:
+        return reason
     if nodes:
-        share = len(nodes) * arguments.candidate_nodes_percentage_min // 100
-        limit = min(len(nodes), max(share, arguments.candidate_nodes_count_min))
         if offset is None:
             offset = 0 if rng is None else int(rng.integers(len(nodes)))
-        result.offset, result.candidates_max_count = offset, limit
+        result.offset = offset
         _dry_run(plan, nodes, offset, limit, result)
     if not result.candidates:
         reasons: Counter[str] = Counter()

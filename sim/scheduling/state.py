@@ -89,7 +89,7 @@ class Node:
         self.allocatable = [0] * column_count
         self.used = [0] * column_count
         self.pods: list[Pod] = []
-        self.ports: dict[tuple[str, int], dict[str, int]] | None = None
+        self.ports: dict[tuple[str, int], set[str]] | None = None
         self.images: tuple[tuple[str, int], ...] = ()
         self.zone = ""
         self.present = False
@@ -606,16 +606,18 @@ class ClusterState:
             self._count_pod(pod, delta)
 
     def _count_ports(self, node: Node, shape: PodShape, delta: int) -> None:
+        """Take or free host ports; as upstream a set, so freeing ignores other holders."""
         if node.ports is None:
             node.ports = {}
         self.port_pods_count += delta
-        for port in shape.host_ports:
-            taken = node.ports.setdefault((port.protocol, port.port), {})
-            taken[port.ip] = taken.get(port.ip, 0) + delta
-            if not taken[port.ip]:
-                del taken[port.ip]
+        for ip, protocol, port in shape.host_ports:
+            taken = node.ports.setdefault((protocol, port), set())
+            if delta > 0:
+                taken.add(ip)
+            else:
+                taken.discard(ip)
             if not taken:
-                del node.ports[port.protocol, port.port]
+                del node.ports[protocol, port]
 
     def _count_volumes(self, node: Node, shape: PodShape, delta: int) -> None:
         for claim in shape.claims:

@@ -20,7 +20,7 @@ from sim.scheduling import resource_kernels as kernels
 from sim.scheduling.dynamic import Selection
 from sim.scheduling.labels import selector_matches
 from sim.scheduling.plan import HardSpread, Plan
-from sim.scheduling.shape import PodShape
+from sim.scheduling.shape import HostPort, PodShape
 from sim.scheduling.tallies import Tally
 
 if TYPE_CHECKING:
@@ -35,11 +35,10 @@ class NodeWhatIf:
         self._plan = plan
         self._node = node
         self.used = list(node.used)
-        self._ports: dict[tuple[str, int, str], int] = {}
+        self._ports: set[HostPort] = set()
         if plan.shape.host_ports:
             for (protocol, port), addresses in (node.ports or {}).items():
-                for address, count in addresses.items():
-                    self._ports[protocol, port, address] = count
+                self._ports.update(HostPort(a, protocol, port) for a in addresses)
         self._spread_change = [0] * len(plan.hard)
         self._change: dict[Tally, int] = {}
         self._spread_facts: list[tuple[int, int, bool, int, int] | None] = [None] * len(plan.hard)
@@ -56,10 +55,10 @@ class NodeWhatIf:
         plan, node = self._plan, self._node
         for column, amount in shape.demand.additions:
             self.used[column] += delta * amount
-        if plan.shape.host_ports:
-            for ip, protocol, port in shape.host_ports:
-                key = (protocol, port, ip)
-                self._ports[key] = self._ports.get(key, 0) + delta
+        if plan.shape.host_ports and delta > 0:
+            self._ports.update(shape.host_ports)
+        elif plan.shape.host_ports:
+            self._ports.difference_update(shape.host_ports)
         labels = shape.labels
         for i, (constraint, tally, _) in enumerate(plan.hard):
             if (
@@ -133,10 +132,10 @@ class NodeWhatIf:
 
     def _port_conflict(self) -> bool:
         for ip, protocol, port in self._plan.shape.host_ports:
-            for (protocol2, port2, ip2), count in self._ports.items():
-                if count > 0 and (protocol, port) == (protocol2, port2):
-                    if "0.0.0.0" in (ip, ip2) or ip == ip2:  # noqa: S104
-                        return True
+            for ip2, protocol2, port2 in self._ports:
+                same = protocol == protocol2 and port == port2
+                if same and ("0.0.0.0" in (ip, ip2) or ip == ip2):  # noqa: S104
+                    return True
         return False
 
     def _fit_status(self) -> Status | None:
