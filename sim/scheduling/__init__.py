@@ -6,11 +6,12 @@ from sim.scheduling.configuration import (
     SchedulerProfile,
 )
 from sim.scheduling.core import Decision, SchedulingCore
-from sim.scheduling.diagnosis import Diagnosis, Status
+from sim.scheduling.diagnosis import Diagnosis
 from sim.scheduling.explain import Explanation
 from sim.scheduling.preemption import Candidate, Preemption
 from sim.scheduling.shape import PodShape
 from sim.scheduling.state import ClusterState
+from sim.scheduling.statuses import Status
 from sim.scheduling.user_plugins import Candidates, FilterPlugin, ScorePlugin, UserPlugins
 
 __all__ = [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sim.scheduling import resource_kernels as kernels
 from sim.scheduling.select import TIE_BITS
-from sim.scheduling.shape import HostPort, NodeConstraints, PodShape, UNSCHEDULABLE_TAINT
+from sim.scheduling.shape import UNSCHEDULABLE_TAINT, HostPort, NodeConstraints, PodShape
 
 if TYPE_CHECKING:
     from sim.scheduling.core import SchedulingCore
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-_ROWS_ONE_BY_ONE_MAX = 6
+_ROWS_ONE_BY_ONE_MAX = 12
 IMAGE_MIN_BYTES = 23 * 1024 * 1024
 IMAGE_MAX_BYTES_PER_CONTAINER = 1000 * 1024 * 1024
 
@@ -139,9 +139,7 @@ class ColumnSet:
             else None
         )
         self.fit = kernels.fit_parts(columns, self.demand, arguments.strategy)
-        self.balanced = kernels.balanced_parts(
-            columns, self.demand, arguments.balanced_resources
-        )
+        self.balanced = kernels.balanced_parts(columns, self.demand, arguments.balanced_resources)
         self._score_row = _row_scorer(core, self.fit, self.balanced)
 
     def position(self, row: int) -> int:

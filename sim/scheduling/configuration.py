@@ -186,9 +186,7 @@ def _read_profile(
             of_user[name] = entry.get("args") or {}
     own = profile.get("percentageOfNodesToScore")
     if own is not None:
-        percentage = problems.integer(
-            "percentageOfNodesToScore", profile, 0, 0, 100, prefix=path
-        )
+        percentage = problems.integer("percentageOfNodesToScore", profile, 0, 0, 100, prefix=path)
     return SchedulerProfile(
         scheduler_name=str(profile.get("schedulerName") or DEFAULT_SCHEDULER_NAME),
         plugins=plugins,
@@ -300,4 +298,3 @@ def _expand_point(
         for name in from_multi:
             weights[name] = multi_weights[name] or 1
     return (*overriding, *from_multi, *specific)
-

@@ -270,9 +270,7 @@ class SchedulingCore:
         best = int(totals.argmax())
         return first + best if isinstance(selection, slice) else selection.item(best)
 
-    def extra_score(
-        self, plan: Plan, selection: Selection, found: int
-    ) -> NDArray[np.int64] | None:
+    def extra_score(self, plan: Plan, selection: Selection, found: int) -> NDArray[np.int64] | None:
         """Weighted scores beyond the column set, None when they are equal for all."""
         extra: NDArray[np.int64] | None = None
         weights = self.weights
@@ -386,7 +384,9 @@ class SchedulingCore:
         among = None
         if plan.pre_filter_nodes is not None:
             nodes = (self.state.nodes.get(n) for n in plan.pre_filter_nodes)
-            positions = sorted(columns.position(n.row) for n in nodes if n is not None and n.present)
+            positions = sorted(
+                columns.position(n.row) for n in nodes if n is not None and n.present
+            )
             among = np.array(positions, np.int64)
         return diagnose(self, plan, among)
 

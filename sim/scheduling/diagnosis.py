@@ -18,36 +18,29 @@ from sim.scheduling import resource_kernels as kernels
 from sim.scheduling.columns import port_conflicts
 from sim.scheduling.dynamic import Selection
 from sim.scheduling.plan import Plan, PreFilterRejection
+from sim.scheduling.statuses import (
+    REASON_AFFINITY,
+    REASON_ENFORCED,
+    REASON_EXISTING_ANTI_AFFINITY,
+    REASON_NAME,
+    REASON_POD_AFFINITY,
+    REASON_POD_ANTI_AFFINITY,
+    REASON_PORTS,
+    REASON_SPREAD,
+    REASON_SPREAD_LABEL,
+    REASON_TAINT,
+    REASON_TOO_MANY_PODS,
+    REASON_UNSCHEDULABLE,
+    UNRESOLVABLE,
+    UNSCHEDULABLE,
+    Status,
+)
 from sim.scheduling.user_plugins import Candidates, run_filter
 from sim.scheduling.volumes import volume_statuses
 from sim.scheduling.what_if import nominated_rejections
 
 if TYPE_CHECKING:
     from sim.scheduling.core import SchedulingCore
-
-UNSCHEDULABLE = "Unschedulable"
-UNRESOLVABLE = "UnschedulableAndUnresolvable"
-
-REASON_UNSCHEDULABLE = "node(s) were unschedulable"
-REASON_NAME = "node(s) didn't match the requested node name"
-REASON_TAINT = "node(s) had untolerated taint(s)"
-REASON_AFFINITY = "node(s) didn't match Pod's node affinity/selector"
-REASON_ENFORCED = "node(s) didn't match scheduler-enforced node affinity"
-REASON_PORTS = "node(s) didn't have free ports for the requested pod ports"
-REASON_SPREAD = "node(s) didn't match pod topology spread constraints"
-REASON_SPREAD_LABEL = REASON_SPREAD + " (missing required label)"
-REASON_POD_AFFINITY = "node(s) didn't match pod affinity rules"
-REASON_POD_ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
-REASON_EXISTING_ANTI_AFFINITY = "node(s) didn't satisfy existing pods anti-affinity rules"
-REASON_TOO_MANY_PODS = "Too many pods"
-
-
-class Status(NamedTuple):
-    """A rejection: ``code`` is upstream's word."""
-
-    plugin: str
-    code: str
-    reasons: tuple[str, ...]
 
 
 class PluginResult(NamedTuple):
@@ -166,7 +159,9 @@ def diagnose(core: SchedulingCore, plan: Plan, among: NDArray[np.int64] | None) 
 
 def narrowed_status() -> Status:
     """Status of nodes outside the set PreFilter narrowed the search to."""
-    return Status("NodeAffinity", UNRESOLVABLE, ("node(s) didn't satisfy plugin(s) [NodeAffinity]",))
+    return Status(
+        "NodeAffinity", UNRESOLVABLE, ("node(s) didn't satisfy plugin(s) [NodeAffinity]",)
+    )
 
 
 def filter_results(
@@ -182,9 +177,7 @@ def filter_results(
     return results
 
 
-def _simple(
-    rejected: NDArray[np.bool_], plugin: str, code: str, reason: str
-) -> PluginResult:
+def _simple(rejected: NDArray[np.bool_], plugin: str, code: str, reason: str) -> PluginResult:
     return PluginResult(rejected.astype(np.int64), (Status(plugin, code, (reason,)),))
 
 
@@ -286,9 +279,7 @@ def _spread_result(plan: Plan, selection: Selection) -> PluginResult:
 
 def affinity_filter_runs(plan: Plan) -> bool:
     """Whether InterPodAffinity's Filter runs (its PreFilter does not skip)."""
-    return bool(
-        plan.required or plan.required_anti or any(c.total for c in plan.carried_anti())
-    )
+    return bool(plan.required or plan.required_anti or any(c.total for c in plan.carried_anti()))
 
 
 def _affinity_result(plan: Plan, selection: NDArray[np.int64]) -> PluginResult | None:

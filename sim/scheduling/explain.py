@@ -13,7 +13,6 @@ from sim.scheduling import resource_kernels as kernels
 from sim.scheduling.columns import image_scores
 from sim.scheduling.diagnosis import (
     Diagnosis,
-    Status,
     affinity_filter_runs,
     filter_results,
     narrowed_status,
@@ -21,6 +20,7 @@ from sim.scheduling.diagnosis import (
 from sim.scheduling.plan import Plan, PreFilterRejection
 from sim.scheduling.select import select
 from sim.scheduling.shape import PodShape
+from sim.scheduling.statuses import Status
 from sim.scheduling.user_plugins import Candidates, run_score
 from sim.scheduling.volumes import volume_pre_filter
 from sim.scheduling.what_if import nominated_rejections
@@ -173,9 +173,7 @@ def normalize(raw: IntArray, *, reverse: bool) -> IntArray:
     return 100 - scaled if reverse else scaled
 
 
-def _run_scores(
-    core: SchedulingCore, plan: Plan, feasible: IntArray, result: Explanation
-) -> None:
+def _run_scores(core: SchedulingCore, plan: Plan, feasible: IntArray, result: Explanation) -> None:
     total = np.zeros(len(feasible), np.int64)
     for name, weight in core.weights.items():
         scored = _plugin_score(core, plan, name, feasible)
@@ -217,9 +215,7 @@ def _plugin_score(
         allocatable = state.allocatable[:, rows]
         used = state.used()[:, rows]
         if name == "NodeResourcesFit":
-            raw = kernels.fit_score(
-                allocatable, used, columns.fit, core.profile.arguments.strategy
-            )
+            raw = kernels.fit_score(allocatable, used, columns.fit, core.profile.arguments.strategy)
         elif columns.balanced is None:
             return None
         else:

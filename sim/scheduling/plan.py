@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sim.scheduling.affinity_terms import AffinityTerm
 from sim.scheduling.columns import ColumnSet, NodeVerdict
+from sim.scheduling.labels import selector_matches
 from sim.scheduling.plugin_arguments import LABEL_HOSTNAME
 from sim.scheduling.shape import PodShape, SpreadConstraint, compile_spread_constraint
 from sim.scheduling.tallies import (
@@ -15,7 +16,6 @@ from sim.scheduling.tallies import (
     Tally,
     TermsPredicate,
 )
-from sim.scheduling.labels import selector_matches
 
 if TYPE_CHECKING:
     from sim.scheduling.core import SchedulingCore

@@ -123,7 +123,9 @@ def _strategy(path: str, fit: Mapping[str, Any], problems: Problems) -> ScoringS
     ratio = given.get("requestedToCapacityRatio")
     shape: tuple[tuple[int, int], ...] = ()
     if kind == "RequestedToCapacityRatio":
-        shape = _shape(f"{path}.requestedToCapacityRatio.shape", (ratio or {}).get("shape"), problems)
+        shape = _shape(
+            f"{path}.requestedToCapacityRatio.shape", (ratio or {}).get("shape"), problems
+        )
     elif ratio is not None:
         problems.add(
             f"{path}.requestedToCapacityRatio",
@@ -169,7 +171,9 @@ def _spread(
         problems.unknown(f"{path}.defaultingType", "type", kind, ("System", "List"))
     if kind == "System":
         if constraints:
-            problems.add(f"{path}.defaultingType", "is System although defaultConstraints are given")
+            problems.add(
+                f"{path}.defaultingType", "is System although defaultConstraints are given"
+            )
         return SYSTEM_DEFAULT_CONSTRAINTS, True
     for i, constraint in enumerate(constraints):
         where = f"{path}.defaultConstraints[{i}]"
@@ -183,9 +187,7 @@ def _spread(
         if not constraint.get("topologyKey"):
             problems.add(f"{where}.topologyKey", "must not be empty")
         if constraint.get("whenUnsatisfiable") not in ("DoNotSchedule", "ScheduleAnyway"):
-            problems.add(
-                f"{where}.whenUnsatisfiable", "must be DoNotSchedule or ScheduleAnyway"
-            )
+            problems.add(f"{where}.whenUnsatisfiable", "must be DoNotSchedule or ScheduleAnyway")
         if constraint.get("labelSelector") is not None:
             problems.add(f"{where}.labelSelector", "must not be set; it is deduced for each pod")
         pair = (constraint.get("topologyKey"), constraint.get("whenUnsatisfiable"))

@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.scheduling.diagnosis import (
-    UNRESOLVABLE,
-    UNSCHEDULABLE,
-    Diagnosis,
-    Status,
-    fit_error_text,
-)
+from sim.scheduling.diagnosis import Diagnosis, fit_error_text
 from sim.scheduling.objects import DisruptionBudget, budget_matches
 from sim.scheduling.plan import Plan
 from sim.scheduling.shape import PodShape
+from sim.scheduling.statuses import UNRESOLVABLE, UNSCHEDULABLE, Status
 from sim.scheduling.what_if import NodeWhatIf
 
 if TYPE_CHECKING:
@@ -97,7 +92,9 @@ def preempt(
                 return result
             messages.append(NO_CLAIMS)
         elif name == "DefaultPreemption":
-            message = _default_preemption(core, plan, diagnosis, rng, offset, nominated_node, result)
+            message = _default_preemption(
+                core, plan, diagnosis, rng, offset, nominated_node, result
+            )
             if message is None:
                 result.code = "Success"
                 return result
@@ -173,9 +170,7 @@ def _not_eligible(
     return None
 
 
-def _dry_run(
-    plan: Plan, nodes: list[Node], offset: int, limit: int, result: Preemption
-) -> None:
+def _dry_run(plan: Plan, nodes: list[Node], offset: int, limit: int, result: Preemption) -> None:
     budgets = plan.core.state.objects.budgets()
     clean: list[Candidate] = []
     violating: list[Candidate] = []
@@ -191,9 +186,7 @@ def _dry_run(
     result.candidates = clean[:limit] + violating[:limit]
 
 
-def select_victims(
-    plan: Plan, node: Node, budgets: list[DisruptionBudget]
-) -> Candidate | Status:
+def select_victims(plan: Plan, node: Node, budgets: list[DisruptionBudget]) -> Candidate | Status:
     """The fewest, least important pods whose removal makes room; a status when none help."""
     potential = [p for p in node.pods if p.shape.priority < plan.shape.priority]
     if not potential:

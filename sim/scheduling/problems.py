@@ -57,9 +57,7 @@ class Problems:
             return default
         return value
 
-    def number(
-        self, key: str, mapping: Mapping[str, Any], default: float, low: float
-    ) -> float:
+    def number(self, key: str, mapping: Mapping[str, Any], default: float, low: float) -> float:
         """A number of at least ``low``; the default when absent or wrong."""
         value = mapping.get(key)
         if value is None:

@@ -96,9 +96,7 @@ def least_allocated(
     return _weighted(allocatable, used, parts, _least)
 
 
-def most_allocated(
-    allocatable: IntArray, used: IntArray, parts: tuple[ScorePart, ...]
-) -> IntArray:
+def most_allocated(allocatable: IntArray, used: IntArray, parts: tuple[ScorePart, ...]) -> IntArray:
     """Weighted mean over resources of used share x 100, in integers."""
     return _weighted(allocatable, used, parts, _most)
 
@@ -187,12 +185,10 @@ def fit_score(
     return least_allocated(allocatable, used, parts)
 
 
-def balanced_score(
-    allocatable: IntArray, used: IntArray, parts: tuple[ScorePart, ...]
-) -> IntArray:
+def balanced_score(allocatable: IntArray, used: IntArray, parts: tuple[ScorePart, ...]) -> IntArray:
     """Change of balance by adding the pod: ``50 + (50 + with - without) / 2``, truncated."""
-    difference = 50 + _balance(allocatable, used, parts, True) - _balance(
-        allocatable, used, parts, False
+    difference = (
+        50 + _balance(allocatable, used, parts, True) - _balance(allocatable, used, parts, False)
     )
     return 50 + np.where(difference >= 0, difference // 2, -(-difference // 2))
 

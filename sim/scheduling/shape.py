@@ -182,7 +182,9 @@ def compile_images(spec: Mapping[str, Any]) -> tuple[str, ...]:
         for kind in ("initContainers", "containers")
         for c in spec.get(kind) or ()
     ]
-    names.extend(v["image"].get("reference") or "" for v in spec.get("volumes") or () if v.get("image"))
+    names.extend(
+        v["image"].get("reference") or "" for v in spec.get("volumes") or () if v.get("image")
+    )
     return tuple(sorted(normalized_image_name(n) for n in names))
 
 

@@ -110,9 +110,7 @@ class ShapeCompiler:
         shape.preemption_policy = key[6] or "PreemptLowerPriority"
         shape.scheduler_name = key[7]
         shape.claims = key[10]
-        shape.affinity = compile_pod_affinity(
-            spec.get("affinity"), labels.namespace, labels.labels
-        )
+        shape.affinity = compile_pod_affinity(spec.get("affinity"), labels.namespace, labels.labels)
         shape.carried = self._carried(shape.affinity)
         given = spec.get("topologySpreadConstraints") or ()
         shape.spread_given = bool(given)
@@ -147,9 +145,7 @@ class ShapeCompiler:
 def _build_demand(state: ClusterState, index: int, requests: Requests) -> ResourceDemand:
     fixed = {"cpu": 0, "memory": 1, "ephemeral-storage": 2}
     amounts = dict(requests.request)
-    columns = [
-        (column, amounts[name], name) for name, column in fixed.items() if amounts.get(name)
-    ]
+    columns = [(column, amounts[name], name) for name, column in fixed.items() if amounts.get(name)]
     columns.extend(
         (state.column(name), amount, name)
         for name, amount in requests.request
@@ -205,7 +201,9 @@ def _exclusive_disk(volume: Mapping[str, Any]) -> list[tuple[str, ...]]:
             if kind == "rbd":
                 pool = disk.get("pool") or "rbd"
                 for monitor in disk.get("monitors") or disk.get("cephMonitors") or ():
-                    found.append(("disk", kind, f"{monitor}/{pool}/{name}", str(bool(disk.get("readOnly")))))
+                    found.append(
+                        ("disk", kind, f"{monitor}/{pool}/{name}", str(bool(disk.get("readOnly"))))
+                    )
                 continue
             read_only = bool(disk.get("readOnly")) and kind != "awsElasticBlockStore"
             found.append(("disk", kind, name, str(read_only)))

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from sim.scheduling.state import ClusterState
 
 BoolArray = NDArray[np.bool_]
-VOLUME_FILTERS = frozenset({"VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"})
+VOLUME_FILTERS = frozenset(
+    {"VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"}
+)
 
 REASON_ONE_POD = (
     "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
@@ -182,7 +184,9 @@ def _over_limit(plan: Plan) -> BoolArray:
     attached: dict[tuple[str, int], int] = {}
     for key, rows in state.volume_rows.items():
         document = (
-            state.objects.get("PersistentVolumeClaim", key[1], key[2]) if key[0] == "claim" else None
+            state.objects.get("PersistentVolumeClaim", key[1], key[2])
+            if key[0] == "claim"
+            else None
         )
         driver = _driver(state, document) if document is not None else None
         for row in rows if driver in wanted else ():
@@ -263,9 +267,7 @@ def _claim_nodes(state: ClusterState, claim: Mapping[str, Any]) -> BoolArray:
         }
         for t in topologies
     ]
-    return mask | state.node_selector_mask(
-        (), compile_node_selector({"nodeSelectorTerms": terms})
-    )
+    return mask | state.node_selector_mask((), compile_node_selector({"nodeSelectorTerms": terms}))
 
 
 def _volume_matches(volume: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.scheduling import resource_kernels as kernels
+from sim.scheduling import statuses as texts
 from sim.scheduling.dynamic import Selection
 from sim.scheduling.labels import selector_matches
 from sim.scheduling.plan import HardSpread, Plan
 from sim.scheduling.shape import HostPort, PodShape
+from sim.scheduling.statuses import Status
 from sim.scheduling.tallies import Tally
 
 if TYPE_CHECKING:
-    from sim.scheduling.diagnosis import Status
     from sim.scheduling.state import Node
 
 
@@ -73,8 +74,10 @@ class NodeWhatIf:
                 if self._domain(tally) and tally.predicate.matches(plan.core.state, labels):
                     self._change[tally] = self._change.get(tally, 0) + delta
             for carried in shape.carried:
-                if carried.kind == "anti" and carried in plan.carried_anti() and (
-                    self._domain(carried)
+                if (
+                    carried.kind == "anti"
+                    and carried in plan.carried_anti()
+                    and (self._domain(carried))
                 ):
                     self._change[carried] = self._change.get(carried, 0) + delta
 
@@ -90,8 +93,6 @@ class NodeWhatIf:
 
     def status(self) -> Status | None:
         """The first rejection in profile order, None when the pod passes."""
-        from sim.scheduling import diagnosis as texts  # noqa: PLC0415 - a cycle of two halves
-
         plan, row = self._plan, self._node.row
         core = plan.core
         for name in core.profile.plugins["filter"]:
@@ -121,11 +122,11 @@ class NodeWhatIf:
 
     def _other_status(self, name: str) -> Status | None:
         """Volume and user plugins: judged on the node as it is."""
-        from sim.scheduling import diagnosis as texts  # noqa: PLC0415
+        from sim.scheduling.diagnosis import plugin_result  # diagnosis needs this module
 
         plan = self._plan
         position = plan.core.columns(plan).position(self._node.row)
-        result = texts.plugin_result(plan.core, plan, name, np.array([position], np.int64))
+        result = plugin_result(plan.core, plan, name, np.array([position], np.int64))
         if result is None or not result.numbers[0]:
             return None
         return result.statuses[result.numbers[0] - 1]
@@ -139,8 +140,6 @@ class NodeWhatIf:
         return False
 
     def _fit_status(self) -> Status | None:
-        from sim.scheduling import diagnosis as texts  # noqa: PLC0415
-
         plan, allocatable = self._plan, self._node.allocatable
         reasons: list[str] = []
         never = False
@@ -173,8 +172,6 @@ class NodeWhatIf:
         return known
 
     def _spread_status(self) -> Status | None:
-        from sim.scheduling import diagnosis as texts  # noqa: PLC0415
-
         name = "PodTopologySpread"
         for i, entry in enumerate(self._plan.hard):
             domain, count, here, minimum, domains = self._facts(i, entry)
@@ -194,8 +191,6 @@ class NodeWhatIf:
         return int(tally.sized()[self._domain(tally)]) + self._change.get(tally, 0)
 
     def _affinity_status(self) -> Status | None:
-        from sim.scheduling import diagnosis as texts  # noqa: PLC0415
-
         plan, name = self._plan, "InterPodAffinity"
         if plan.required:
             if any(self._domain(t) == 0 for t in plan.required):
@@ -231,8 +226,6 @@ class NodeWhatIf:
 
 
 def _static_status(plan: Plan, name: str, row: int) -> Status:
-    from sim.scheduling import diagnosis as texts  # noqa: PLC0415
-
     reason = {
         "NodeUnschedulable": texts.REASON_UNSCHEDULABLE,
         "NodeName": texts.REASON_NAME,
@@ -273,9 +266,7 @@ def _nominated_statuses(
                     yield i, status
 
 
-def nominated_mask(
-    plan: Plan, selection: Selection, mask: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def nominated_mask(plan: Plan, selection: Selection, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask without nodes where nominated pods leave no room."""
     rows = plan.core.state.by_position(None)[selection]
     rejected = [i for i, _ in _nominated_statuses(plan, rows, mask)]
