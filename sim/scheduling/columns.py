@@ -18,7 +18,8 @@ from sim.scheduling.shape import UNSCHEDULABLE_TAINT, HostPort, NodeConstraints,
 
 if TYPE_CHECKING:
     from sim.scheduling.core import SchedulingCore
-    from sim.scheduling.state import ClusterState, Node
+    from sim.scheduling.nodes import Node, NodeTable
+    from sim.scheduling.state import ClusterState
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -351,7 +352,7 @@ def image_scores(state: ClusterState, images: tuple[str, ...]) -> IntArray | Non
     return state.image_scores(images, _compute_image_scores)
 
 
-def _compute_image_scores(state: ClusterState, images: tuple[str, ...]) -> IntArray:
+def _compute_image_scores(state: NodeTable, images: tuple[str, ...]) -> IntArray:
     sums = np.zeros(state.capacity, np.int64)
     for name in images:
         entry = state.images.get(name)

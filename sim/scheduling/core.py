@@ -1,7 +1,7 @@
 """The scheduling cycle: which node a pod gets, exactly as kube-scheduler decides.
 
-Pure: no clock, no randomness. A core serves one profile and reads one :class:`ClusterState`; it does
-not assume its own decisions (the caller adds the pod to the state).
+Pure: no clock, no randomness. A core serves one profile and reads one :class:`ClusterState`; it
+does not assume its own decisions (the caller adds the pod to the state).
 
 **Source:** Kubernetes v1.36 ``pkg/scheduler/schedule_one.go``.
 """
@@ -133,7 +133,7 @@ class SchedulingCore:
     def columns(self, plan: Plan) -> ColumnSet:
         """The shape's column set, current."""
         shape = plan.shape
-        key = (shape.node_index, shape.demand_index, shape.images, shape.host_ports)
+        key = (shape.node_index, shape.demand.index, shape.images, shape.host_ports)
         known = self._column_sets.get(key)
         if known is None:
             known = ColumnSet(self, shape, plan.verdict)
@@ -199,7 +199,7 @@ class SchedulingCore:
         after = (start + processed) % count
         self.next_start_index = after
         return Decision(
-            state.rows[row].name, processed, found, processed, start, after  # type: ignore[union-attr]
+            state.node_at(row).name,
         )  # fmt: skip
 
     def _search(

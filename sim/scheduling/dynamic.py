@@ -59,7 +59,8 @@ def spread_filter(plan: Plan, selection: Selection) -> BoolArray | None:
 
 def domain_counts(plan: Plan, tally: Tally, selection: Selection) -> IntArray:
     """A tally's count at each node's domain (0 where the node lacks the label)."""
-    return tally.sized()[plan.core.state.by_position(tally.key)[selection]]
+    counts: IntArray = tally.sized()[plan.core.state.by_position(tally.key)[selection]]
+    return counts
 
 
 def affinity_filter(plan: Plan, selection: Selection) -> BoolArray | None:

@@ -1,9 +1,9 @@
 """Label selectors and node selectors, compiled once and matched against plain dicts.
 
-A compiled selector is a tuple of :class:`Requirement` (all must hold); ``()`` selects everything and
-``None`` nothing, as the zero values of upstream's selector types do.
+A compiled selector is a tuple of :class:`Requirement` (all must hold); ``()`` selects everything
+and ``None`` nothing, as the zero values of upstream's selector types do.
 
-**Source:** Kubernetes v1.36 ``apimachinery/pkg/labels/selector.go``, ``apimachinery/pkg/apis/meta/v1``
+**Source:** Kubernetes v1.36 ``apimachinery/pkg/labels/selector.go``, ``pkg/apis/meta/v1``
 ``LabelSelectorAsSelector``, ``component-helpers/scheduling/corev1/nodeaffinity``.
 """
 

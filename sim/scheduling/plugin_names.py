@@ -1,6 +1,6 @@
 """Names, order, weights and extension points of the default profile's plugins.
 
-**Source:** Kubernetes v1.36 ``pkg/scheduler/apis/config/v1/default_plugins.go`` (order, weights) and
+**Source:** Kubernetes v1.36 ``pkg/scheduler/apis/config/v1/default_plugins.go`` (order, weights),
 ``pkg/scheduler/framework/plugins/*`` (extension points each plugin implements).
 """
 

@@ -21,7 +21,7 @@ from sim.scheduling.what_if import NodeWhatIf
 
 if TYPE_CHECKING:
     from sim.scheduling.core import SchedulingCore
-    from sim.scheduling.state import Node, Pod
+    from sim.scheduling.nodes import Node, Pod
 
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"

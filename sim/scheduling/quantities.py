@@ -75,9 +75,8 @@ def is_scalar_resource(name: str) -> bool:
     """
     return (
         is_extended_resource(name)
-        or name.startswith("hugepages-")
+        or name.startswith(("hugepages-", "attachable-volumes-"))
         or "kubernetes.io/" in name
-        or name.startswith("attachable-volumes-")
     )
 
 

@@ -1,6 +1,7 @@
 """Filter and score kernels of NodeResourcesFit and NodeResourcesBalancedAllocation.
 
-All take ``allocatable`` and ``used`` of shape (columns, nodes), int64, and return arrays over nodes.
+All take ``allocatable`` and ``used`` of shape (columns, nodes), int64, and return
+arrays over nodes.
 
 **Source:** Kubernetes v1.36 ``pkg/scheduler/framework/plugins/noderesources``: ``fit.go``,
 ``least_allocated.go``, ``most_allocated.go``, ``requested_to_capacity_ratio.go``,
@@ -52,7 +53,7 @@ def fits(
     allocatable: IntArray, used: IntArray, columns: tuple[tuple[int, int, str], ...]
 ) -> BoolArray:
     """Nodes with room for the request and one more pod."""
-    mask = used[PODS_COLUMN] < allocatable[PODS_COLUMN]
+    mask: BoolArray = used[PODS_COLUMN] < allocatable[PODS_COLUMN]
     for column, amount, _ in columns:
         mask &= allocatable[column] - used[column] >= amount
     return mask
@@ -249,4 +250,5 @@ def _deviation_of_two(
         second[take_second] = fraction[take_second]
         take_first = has & np.isnan(first)
         first[take_first] = fraction[take_first]
-    return np.nan_to_num(np.abs((first - second) / 2))
+    gap: NDArray[np.float64] = np.nan_to_num(np.abs((first - second) / 2))
+    return gap

@@ -41,10 +41,10 @@ def _rank_of_full_tree(depth: int) -> NDArray[np.int64]:
 def tie_rank(count: int) -> NDArray[np.int64]:
     """Preference among equally scored feasible nodes, shape (at least count,): lowest first.
 
-    The scores form a binary max-heap by Go's ``heap.Init`` with strict comparisons. Its root is the
-    maximum whose index comes first when the implicit tree is walked parent, left, right: an entry is
-    displaced by a child only if that is strictly better, and the right child is taken only if it is
-    strictly better than the left.
+    The scores form a binary max-heap by Go's ``heap.Init`` with strict comparisons. Its root is
+    the maximum whose index comes first when the implicit tree is walked parent, left, right: an
+    entry is displaced by a child only if that is strictly better, and the right child is taken
+    only if it is strictly better than the left.
     """
     return _rank_of_full_tree(max(count, 1).bit_length())
 

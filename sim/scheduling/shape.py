@@ -189,7 +189,7 @@ def compile_images(spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 class Labels:
-    """Namespace and labels of a kind of pod; what selectors look at. One object per distinct pair."""
+    """Namespace and labels of a kind of pod, what selectors look at; one object per pair."""
 
     __slots__ = (
         "carried_seen_count",
@@ -242,7 +242,6 @@ class PodShape:
         "carried",
         "claims",
         "demand",
-        "demand_index",
         "host_ports",
         "images",
         "index",

@@ -102,7 +102,6 @@ class ShapeCompiler:
         shape.node = compile_node_constraints(spec)
         shape.node_index = self._nodes.setdefault(shape.node, len(self._nodes))
         shape.demand = self._demand(requests)
-        shape.demand_index = shape.demand.index
         shape.images = self._images.setdefault(key[2], key[2])
         shape.host_ports = key[3]
         shape.owner = key[4]

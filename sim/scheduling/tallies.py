@@ -1,8 +1,8 @@
 """Incremental counts of pods per topology domain.
 
 A tally counts bound pods per value of one node label (or per node). Two kinds exist: pods that a
-selector matches (for topology spread and a pod's own affinity terms) and pods that carry a term (for
-other pods' affinity terms). A bind or unbind changes one number per tally it concerns.
+selector matches (for topology spread and a pod's own affinity terms) and pods that carry a term
+(for other pods' affinity terms). A bind or unbind changes one number per tally it concerns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from sim.scheduling.labels import NodeSelectorTerm, Requirement, Selector, selec
 from sim.scheduling.shape import Labels, Toleration
 
 if TYPE_CHECKING:
-    from sim.scheduling.state import ClusterState, Node
+    from sim.scheduling.nodes import Node
+    from sim.scheduling.state import ClusterState
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

@@ -32,6 +32,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def _take(self, table: NDArray[np.int64], column: int) -> NDArray[np.int64]:
+        amounts: NDArray[np.int64] = table[column][self._rows]
+        return amounts
+
     @property
     def names(self) -> list[str]:
         """Node names."""
@@ -40,21 +44,21 @@ class Candidates:
     @property
     def pod_count(self) -> NDArray[np.int64]:
         """Pods on each node."""
-        return self._state.used()[3][self._rows]
+        return self._take(self._state.used(), 3)
 
     def allocatable(self, resource: str) -> NDArray[np.int64]:
         """Allocatable amount of a resource, 0 where a node has none."""
         column = self._state.columns.get(resource)
         if column is None:
             return np.zeros(len(self._rows), np.int64)
-        return self._state.allocatable[column][self._rows]
+        return self._take(self._state.allocatable, column)
 
     def requested(self, resource: str) -> NDArray[np.int64]:
         """Amount requested by the pods on each node."""
         column = self._state.columns.get(resource)
         if column is None:
             return np.zeros(len(self._rows), np.int64)
-        return self._state.used()[column][self._rows]
+        return self._take(self._state.used(), column)
 
     def label(self, key: str) -> list[str | None]:
         """Value of a node label, None where it is missing."""

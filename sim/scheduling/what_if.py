@@ -4,7 +4,8 @@ Used by preemption's dry runs and for pods nominated to a node. Counts that reac
 (topology spread, pod affinity) are adjusted by differences, as upstream's AddPod and RemovePod
 extensions do; like those, spread counts a removed terminating pod although it was never counted.
 
-**Source:** Kubernetes v1.36 ``framework/runtime/framework.go`` (``RunFilterPluginsWithNominatedPods``),
+**Source:** Kubernetes v1.36 ``framework/runtime/framework.go``
+(``RunFilterPluginsWithNominatedPods``),
 ``podtopologyspread/filtering.go`` and ``interpodaffinity/filtering.go`` (``updateWithPod``).
 """
 
@@ -26,7 +27,7 @@ from sim.scheduling.statuses import Status
 from sim.scheduling.tallies import Tally
 
 if TYPE_CHECKING:
-    from sim.scheduling.state import Node
+    from sim.scheduling.nodes import Node
 
 
 class NodeWhatIf:
@@ -129,7 +130,7 @@ class NodeWhatIf:
         result = plugin_result(plan.core, plan, name, np.array([position], np.int64))
         if result is None or not result.numbers[0]:
             return None
-        return result.statuses[result.numbers[0] - 1]
+        return result.statuses[result.numbers.item(0) - 1]
 
     def _port_conflict(self) -> bool:
         for ip, protocol, port in self._plan.shape.host_ports:
