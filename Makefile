@@ -54,6 +54,7 @@ bench-smoke: $(STAMP)
 
 long: $(STAMP)
 	$(BIN)/pytest tests --ignore=tests/bench -m long -n $(JOBS) --dist=loadfile --benchmark-disable
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest tests/property tests/unit -n $(JOBS) --benchmark-disable
 
 bench: $(STAMP)
 	@mkdir -p out
