@@ -80,16 +80,20 @@ def replay(paths: Iterable[Path | str]) -> list[FamilyResult]:
         first = next(records, None)
         if first is None:
             raise VectorFileError(f"{path}: empty")
-        try:
-            if first.get("type") == "header":
-                _replay_sequence(first, records, results)
-            else:
-                _replay_vector(first, results)
-                for record in records:
-                    _replay_vector(record, results)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise VectorFileError(f"{path}: not a conformance vector ({error!r})") from error
+        if first.get("type") == "header":
+            _require(path, first, "id", "family", "config", "cluster")
+            _replay_sequence(path, first, records, results)
+        else:
+            for record in (first, *records):
+                _require(path, record, "id", "config", "cluster", "pod", "expect")
+                _replay_vector(record, results)
     return [results[key] for key in sorted(results)]
+
+
+def _require(path: Path, record: Mapping[str, Any], *names: str) -> None:
+    missing = [name for name in names if name not in record]
+    if missing:
+        raise VectorFileError(f"{path}: not a conformance vector, lacks {', '.join(missing)}")
 
 
 def _files(paths: Iterable[Path | str]) -> list[Path]:
@@ -340,6 +344,7 @@ def _check_scores(check: _Checker, expect: Mapping[str, Any], explained: Explana
 
 # ---------------------------------------------------------------------------------- sequences
 def _replay_sequence(
+    path: Path,
     header: Mapping[str, Any],
     records: Iterable[Mapping[str, Any]],
     results: dict[tuple[str, str], FamilyResult],
@@ -351,6 +356,7 @@ def _replay_sequence(
     if order is not None and order != cluster.state.node_names():
         result.note(Difference(header["id"], "node_order", order, cluster.state.node_names()))
     for record in records:
+        _require(path, record, "step", "pod", "outcome")
         check = _Checker(f"{header['id']} step {record['step']}")
         _check_step(check, cluster, record)
         result.note(check.first)

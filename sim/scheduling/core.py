@@ -198,9 +198,8 @@ class SchedulingCore:
         row = state.by_position(None).item(winner)
         after = (start + processed) % count
         self.next_start_index = after
-        return Decision(
-            state.node_at(row).name,
-        )  # fmt: skip
+        name = state.node_at(row).name
+        return Decision(name, processed, found, processed, start, after)
 
     def _search(
         self, plan: Plan, columns: ColumnSet, begin: int, count: int, wanted: int
