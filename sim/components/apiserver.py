@@ -13,22 +13,37 @@ crash and restart with cache initialisation, compaction, consistency checks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sim.base.objects import RESOURCE_TYPES, APIObject
+from sim.components.apiserver_background import Background
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.apiserver_fanout import Fanout
 from sim.components.apiserver_reads import Reads
+from sim.components.apiserver_widths import Widths
 from sim.components.apiserver_writes import Writes
-from sim.components.ports import FleetWatcher, Request, Storage, Watcher
+from sim.components.ports import FleetWatcher, Request, Storage, Watcher, WatchEvent
+from sim.components.priority_and_fairness import Controller, Level, Ticket, flow_hash
+from sim.components.priority_and_fairness_config import (
+    BY_NAMESPACE,
+    BY_USER,
+    FlowSchema,
+    PriorityLevel,
+    classify,
+    full_groups,
+    with_built_in_levels,
+    with_built_in_schemas,
+)
+from sim.components.watch_cache import WatchCache
 from sim.costs.apiserver import APIServerLaw, RequestCost
 from sim.costs.watch import WatchLaw
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 from sim.engine.tables import Recorder
 
-_JITTER_BLOCK_COUNT = 2048
+_MUTATING_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +69,10 @@ class APIServerParams:
         default=0.0001, metadata={"source": "assumed: one way within a data centre"}
     )
     """One way between any client and the replica."""
+    flow_schemas: tuple[FlowSchema, ...] = ()
+    """The user's own, besides the built-in ones."""
+    priority_levels: tuple[PriorityLevel, ...] = ()
+    """The user's own; one that has the name of a built-in one replaces it."""
     startup_seconds: float = field(
         default=5.6,
         metadata={"source": "measured: apiserver_restart.csv, killed until ready, 500 nodes"},
@@ -67,15 +86,48 @@ class APIServerParams:
 class Route:
     """What the replica knows about one class of requests after the first of its kind."""
 
-    __slots__ = ("authentication_seconds", "cost", "handle", "merged_seconds", "mutating",
-                 "scope")  # fmt: skip
+    __slots__ = ("authentication_seconds", "cache", "cost", "distinguisher", "handle", "level",
+                 "merged_seconds", "mutating", "schema_name", "scope", "wide")  # fmt: skip
 
-    def __init__(self, cost: RequestCost, handle: Callable[[Request], None], scope: str) -> None:
+    def __init__(
+        self,
+        cost: RequestCost,
+        handle: Callable[[Request], None],
+        scope: str,
+        level: Level,
+        schema: FlowSchema,
+        cache: WatchCache,
+        verb: str,
+    ) -> None:
         self.cost = cost
         self.handle = handle
         self.scope = scope
+        self.level = level
+        self.schema_name = schema.name
+        self.distinguisher = schema.distinguisher
+        self.cache = cache
+        self.mutating = verb in _MUTATING_VERBS and not level.exempt
+        self.wide = verb in {"list", "watch"} and not level.exempt
+        """Whether the request may take more than one seat for its own size."""
         self.authentication_seconds = cost.authentication_seconds
         self.merged_seconds = cost.authentication_seconds + cost.before_seconds
+
+
+class Admission(Ticket):
+    """A ticket of priority and fairness that knows its route."""
+
+    __slots__ = ("cost", "route")
+
+    def __init__(
+        self,
+        route: Route,
+        width: tuple[int, int, float],
+        then: Callable[[Any, bool], object],
+        request: Request,
+    ) -> None:
+        super().__init__(*width, then, request)
+        self.route = route
+        self.cost = route.cost
 
 
 class ReplicaGroup:
@@ -84,6 +136,7 @@ class ReplicaGroup:
     def __init__(self, facts: CommitFacts) -> None:
         self.facts = facts
         self._last_uid = 0
+        self.last_compaction_seconds = 0.0
 
     def next_uid(self) -> int:
         """Return the next uid, in order of creation over all replicas."""
@@ -124,13 +177,27 @@ class APIServer:
         """Time of the last crash: requests that arrived before are answered with an error."""
         self.in_flight_count = 0
         self.request_count = 0
-        self._routes: dict[tuple[str, str, str], Route] = {}
+        self._schemas = with_built_in_schemas(params.flow_schemas)
+        limit = params.max_requests_inflight + params.max_mutating_requests_inflight
+        self.fairness = Controller(
+            engine,
+            with_built_in_levels(params.priority_levels),
+            limit,
+            params.request_timeout_seconds / 4.0,
+        )
+        self._namespaces_matter = any(
+            not rule.cluster_scope or "*" not in rule.namespaces
+            for schema in self._schemas
+            for rule in schema.rules
+        )
+        self._routes: dict[tuple[str, ...], Route] = {}
+        self._hashes: dict[tuple[str, str], int] = {}
+        self._widths = Widths(engine)
         self._rows = recorder["requests"]
         self._writes = Writes(self)
         self._reads = Reads(self)
         self._garbage_debt_seconds = 0.0
-        self._jitter: Iterator[float] = iter(())
-        self._jitter_stream = engine.stream(f"apiserver/{index}/demand")
+        self.background = Background(self)
 
     # --------------------------------------------------------------------------- lifecycle
 
@@ -138,13 +205,64 @@ class APIServer:
         """Begin to serve at once; the caches begin empty, as etcd does."""
         self.storage.watch(self._from_etcd, f"apiserver/{self.index}")
         self.serving = True
+        self.fairness.start()
+        self.background.start()
+
+    def crash(self) -> None:
+        """Die: memory is lost, connections break, requests in flight are never answered well."""
+        if not self.serving:
+            return
+        self.serving = False
+        self.crashed_seconds = self.engine.now
+        self.recorder["faults"].append(
+            (self.engine.now, f"kube-apiserver/{self.index}", "crashed", "")
+        )
+        for level in self.fairness.levels.values():
+            for ticket in level.abandon():
+                ticket.argument.seats = 0
+                self._respond(ticket.argument)
+        self.fanout.reset()
+        for cache in self.fanout.caches.values():
+            cache.initialized = False
+            for watcher in cache.watchers():
+                self.close_watch(watcher, "server gone")
+
+    def restart(self, then: Callable[[Any], object] | None = None) -> None:
+        """Start again: CPU and time until the process serves, then the caches are filled."""
+        engine = self.engine
+        ready_seconds = engine.now + self.params.startup_seconds
+
+        def loaded(_: None) -> None:
+            engine.call_at(ready_seconds, serve)
+
+        def serve(_: None) -> None:
+            self.serving = True
+            self.recorder["faults"].append(
+                (engine.now, f"kube-apiserver/{self.index}", "serving again", "")
+            )
+            self._reads.initialize_caches()
+            if then is not None:
+                then(self)
+
+        self.process.run(self.params.startup_cpu_seconds, loaded)
+
+    def preload(self, objects: list[APIObject]) -> None:
+        """Take objects that etcd already holds into the caches, spending no time."""
+        by_resource: dict[str, list[APIObject]] = {}
+        for item in objects:
+            by_resource.setdefault(item.resource, []).append(item)
+        for resource, items in by_resource.items():
+            cache = self.fanout.cache(resource)
+            revision = max(item.resource_version for item in items)
+            cache.replace([*cache.objects.values(), *items], max(revision, cache.revision))
+            self.fanout.filled_revision = max(self.fanout.filled_revision, revision)
 
     def join(self, group: ReplicaGroup) -> None:
         """Share identity and facts with the other replicas."""
         self.group = group
         self.fanout.facts = group.facts
 
-    def _from_etcd(self, events: list[Any]) -> None:
+    def _from_etcd(self, events: list[WatchEvent]) -> None:
         if self.serving:
             self.fanout.receive(events)
         else:
@@ -154,23 +272,46 @@ class APIServer:
 
     def receive(self, request: Request) -> None:
         """Take a request off the network."""
+        if not self.serving:
+            request.code, request.result = 503, None
+            self.engine.call_later(
+                self.params.network_seconds, request.client.receive, request
+            )
+            return
         request.arrived_seconds = self.engine.now
         request.replica = self
         self.request_count += 1
         self.in_flight_count += 1
-        key = (request.verb, request.resource, request.subresource)
+        space = request.namespace if self._namespaces_matter else ""
+        key = (request.client.user, request.verb, request.resource, request.subresource, space)
         route = self._routes.get(key)
         if route is None:
             route = self._route(key, request)
         request.state = route
-        self.run(route.merged_seconds, route.handle, request)
+        level = route.level
+        request.priority_level = level.name
+        request.queue_wait_seconds = 0.0
+        if (
+            not route.wide
+            and not (
+                route.mutating
+                and route.cache.watcher_count + len(route.cache.fleets) > 0
+                and self._widths.is_wide_write(route.cache, request)
+            )
+            and level.try_light()
+        ):
+            request.seats = 1
+            self.run(route.merged_seconds, route.handle, request)
+        else:
+            request.seats = 0
+            self.run(route.authentication_seconds, self._authenticated, request)
 
     def receive_internal(self, request: Request) -> None:
         """Run a request that one handler makes of another: no network, no authentication."""
         self.receive(request)
 
-    def _route(self, key: tuple[str, str, str], request: Request) -> Route:
-        verb, resource, subresource = key
+    def _route(self, key: tuple[str, ...], request: Request) -> Route:
+        user, verb, resource, subresource, _ = key
         cost = self.law.request_cost(verb, resource, subresource)
         handle = self._writes.handler(verb, subresource) or self._reads.handler(verb)
         scope = "cluster"
@@ -178,8 +319,53 @@ class APIServer:
             scope = "resource"
         elif request.namespace:
             scope = "namespace"
-        route = self._routes[key] = Route(cost, handle, scope)
+        kind = RESOURCE_TYPES.get(resource)
+        schema = classify(
+            self._schemas,
+            user,
+            full_groups(user, request.client.groups),
+            verb,
+            kind.group if kind is not None else "",
+            f"{resource}/{subresource}" if subresource else resource,
+            request.namespace,
+        )
+        level = self.fairness.levels[schema.priority_level]
+        cache = self.fanout.cache(resource)
+        route = Route(cost, handle, scope, level, schema, cache, verb)
+        self._routes[key] = route
         return route
+
+    # ---------------------------------------------------------------- priority and fairness
+
+    def _authenticated(self, request: Request) -> None:
+        route: Route = request.state
+        if route.distinguisher == BY_USER:
+            flow = request.flow or request.client.user
+        elif route.distinguisher == BY_NAMESPACE:
+            flow = request.namespace
+        else:
+            flow = ""
+        request.flow = flow
+        pair = (route.schema_name, flow)
+        hash_value = self._hashes.get(pair)
+        if hash_value is None:
+            hash_value = self._hashes[pair] = flow_hash(route.schema_name, flow)
+        width = self._widths.width(route.cache, request, route.level)
+        ticket = Admission(route, width, self._admitted, request)
+        request.state = ticket
+        route.level.submit(ticket, hash_value)
+
+    def _admitted(self, request: Request, admitted: bool) -> None:
+        ticket: Admission = request.state
+        now = self.engine.now
+        request.queue_wait_seconds = now - ticket.enqueued_seconds
+        if admitted:
+            request.seats = ticket.seats
+            self.run(ticket.cost.before_seconds, ticket.route.handle, request)
+            return
+        request.code = 429
+        request.retry_after_seconds = float(ticket.route.level.retry_after.seconds)
+        self.run(self.law.rejection_seconds, self._respond, request)
 
     def run(
         self, demand_seconds: float, then: Callable[[Any], object], argument: Any = None
@@ -215,8 +401,16 @@ class APIServer:
 
     def _respond(self, request: Request) -> None:
         now = self.engine.now
-        route: Route = request.state
+        route = request.state
         self.in_flight_count -= 1
+        if type(route) is Route:
+            if request.seats:
+                route.level.end_light(now - request.arrived_seconds)
+        else:
+            ticket: Admission = route
+            route = ticket.route
+            if request.seats:
+                route.level.finish(ticket)
         if request.arrived_seconds <= self.crashed_seconds:
             request.code, request.result = 503, None
         network = self.params.network_seconds

@@ -68,7 +68,7 @@ class Fanout:
         network_seconds: float,
     ) -> None:
         self._engine = engine
-        self._law = law
+        self.law = law
         self._process = process
         self._index = index
         self._rows = recorder["watch_deliveries"]
@@ -103,6 +103,16 @@ class Fanout:
             found = self.caches[resource] = WatchCache(resource)
         return found
 
+    def watch_count(self) -> int:
+        """Return the number of open watches, members of fleets included."""
+        count = 0
+        for cache in self.caches.values():
+            count += cache.watcher_count
+            for fleet in cache.fleets:
+                here = fleet.connected & (fleet.replica_index == self._index)
+                count += int(here.sum())
+        return count
+
     def reset(self) -> None:
         """Forget everything in memory: the process has died."""
         self.generation += 1
@@ -126,7 +136,7 @@ class Fanout:
         self._fill(events)
 
     def _fill(self, events: list[WatchEvent]) -> None:
-        law = self._law
+        law = self.law
         demand = 0.0
         for event in events:
             size = event.new.size_bytes
@@ -149,6 +159,9 @@ class Fanout:
             cache = caches.get(resource)
             if cache is None:
                 cache = self.cache(resource)
+            if not cache.initialized:
+                cache.backlog.append(event)
+                continue
             if event.revision <= cache.revision:
                 continue  # already part of the list that initialised the cache
             cache.apply(event)
@@ -294,7 +307,7 @@ class Fanout:
     def _demand(self, work: Any) -> float:
         if isinstance(work, float):
             return work
-        law = self._law
+        law = self.law
         demand = 0.0
         for watcher in work:
             for event in watcher.state.pending:
@@ -381,7 +394,7 @@ class Fanout:
             watcher.deliver(events)
             return
         state.decoding = True
-        demand = self._law.client_decode_seconds * len(events)
+        demand = self.law.client_decode_seconds * len(events)
         watcher.process.run(demand, self._decoded, (watcher, state, events))
 
     def _decoded(self, argument: tuple[Watcher, Any, list[WatchEvent]]) -> None:
@@ -407,7 +420,7 @@ class Fanout:
             new_member = -1 if event.type == "DELETED" else member_of(event.new)
             source = event.old if event.old is not None else event.new
             old_member = -1 if event.type == "ADDED" else member_of(source)
-            cost = self._law.deliver(event.new.size_bytes)
+            cost = self.law.deliver(event.new.size_bytes)
             if (
                 old_member not in {-1, new_member}
                 and connected[old_member]
@@ -460,7 +473,7 @@ class Fanout:
             return
         batch.delivery_count += count * len(events)
         batch.open_count += 1
-        each = sum(self._law.deliver(event.new.size_bytes) for event in events)
+        each = sum(self.law.deliver(event.new.size_bytes) for event in events)
         lanes = self._lane_limit_count
         share = each * count / lanes
         start = (self.generation, batch, fleet, events, mask, each)

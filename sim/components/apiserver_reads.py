@@ -17,8 +17,8 @@ from sim.components.watch_cache import WatchCache, matches
 if TYPE_CHECKING:
     from sim.components.apiserver import APIServer
 
-_BLOCK_TIMEOUT_SECONDS = 3.0
-"""**Source:** watch_cache.go :: blockTimeout; then a real etcd list."""
+_LIST_RETRY_SECONDS = 1.0
+"""Between attempts to list from an etcd that has no leader (assumed)."""
 
 
 class Reads:
@@ -150,3 +150,35 @@ class Reads:
         request.code = 200
         request.response_bytes = body
         self._server.finish(request, self._server.law.list_seconds(len(found), body))
+
+    # ------------------------------------------------------------------- after a restart
+
+    def initialize_caches(self) -> None:
+        """List every known resource from etcd, all at once, and start from that."""
+        generation = self._server.fanout.generation
+        for resource in self._server.fanout.caches:
+            self._storage.list_objects(
+                resource, "", 0, self._initial_list, (resource, generation)
+            )
+
+    def _initial_list(self, answer: Any) -> None:
+        (resource, generation), found, revision, error = answer
+        server = self._server
+        if generation != server.fanout.generation:
+            return
+        if error:
+            server.engine.call_later(_LIST_RETRY_SECONDS, self._list_again, answer[0])
+            return
+        work = sum(server.fanout.law.fill(item.size_bytes) for item in found)
+        server.process.run(work, self._filled, (resource, generation, found, revision))
+
+    def _list_again(self, argument: tuple[str, int]) -> None:
+        if argument[1] == self._server.fanout.generation:
+            self._storage.list_objects(argument[0], "", 0, self._initial_list, argument)
+
+    def _filled(self, argument: tuple[str, int, list[APIObject], int]) -> None:
+        resource, generation, found, revision = argument
+        fanout = self._server.fanout
+        if generation == fanout.generation:
+            fanout.cache(resource).replace(found, revision)
+            fanout.filled_revision = max(fanout.filled_revision, revision)

@@ -142,8 +142,8 @@ class WatchCache:
     """Objects, history and watchers of one resource on one replica."""
 
     __slots__ = (
-        "_by_name", "_by_namespace", "_by_node", "_cluster_wide", "fleets", "initialized",
-        "objects", "resource", "revision", "ring", "size_bytes", "watcher_count",
+        "_by_name", "_by_namespace", "_by_node", "_cluster_wide", "backlog", "fleets",
+        "initialized", "objects", "resource", "revision", "ring", "size_bytes", "watcher_count",
     )  # fmt: skip
 
     def __init__(self, resource: str) -> None:
@@ -152,6 +152,8 @@ class WatchCache:
         self.revision = 0
         """Revision of the newest event of this resource, or of a proof that there is none."""
         self.initialized = True
+        self.backlog: list[WatchEvent] = []
+        """Events that came while the cache was being listed."""
         self.ring = Ring()
         self.size_bytes = 0
         """Stored bytes of all objects."""
@@ -186,6 +188,10 @@ class WatchCache:
         self.revision = revision
         self.ring.clear(revision)
         self.initialized = True
+        backlog, self.backlog = self.backlog, []
+        for event in backlog:
+            if event.revision > revision:
+                self.apply(event)
 
     def select(
         self, namespace: str, selector: Callable[[APIObject], bool] | None

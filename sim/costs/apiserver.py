@@ -76,6 +76,14 @@ class APIServerLaw:
         default=160e-6, metadata={"source": _VERBS + ", clients=1 against more"}
     )
     """Each time the process is found idle: park, unpark, spin, cold caches."""
+    rejection_seconds: float = field(
+        default=40e-6, metadata={"source": "fitted: apiserver_apf.csv, greedy600_get"}
+    )
+    """Writing a 429."""
+    housekeeping_ratio: float = field(
+        default=0.015, metadata={"source": "fitted: idle_heartbeats.csv, intercept in nodes"}
+    )
+    """Cores that an idle apiserver uses."""
     garbage_share_ratio: float = field(
         default=0.2, metadata={"source": "assumed: Go at GOGC=100 with a small heap"}
     )
