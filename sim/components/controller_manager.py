@@ -12,22 +12,37 @@ and route controllers; discovery calls of garbage collector and quota (two GETs 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Interval
 
 from sim.components.client import Client, ClientFactory
 from sim.components.controllers.base import Controller, ControllerContext, identity
+from sim.components.controllers.cronjob import CronJobController
+from sim.components.controllers.daemonset import DaemonSetController
 from sim.components.controllers.deployment import DeploymentController
 from sim.components.controllers.endpointslice import (
     EndpointsController,
     EndpointSliceController,
     ServiceMembership,
 )
+from sim.components.controllers.garbage_collector import GarbageCollector
+from sim.components.controllers.hpa import HorizontalPodAutoscalerController, MetricSource
+from sim.components.controllers.job import JobController, TTLAfterFinishedController
 from sim.components.controllers.leader_election import LeaderElectionParams, LeaderElector
+from sim.components.controllers.namespace import (
+    NamespaceController,
+    root_ca_publisher,
+    service_account_controller,
+)
 from sim.components.controllers.node_ipam import NodeIPAMController
+from sim.components.controllers.node_lifecycle import NodeLifecycleController, NodeLifecycleParams
+from sim.components.controllers.node_pods import NodePods
+from sim.components.controllers.pod_gc import NodeTTLController, PodGarbageCollector
 from sim.components.controllers.replicaset import ReplicaSetController
+from sim.components.controllers.statefulset import StatefulSetController
+from sim.components.controllers.taint_eviction import TaintEvictionController
 from sim.components.informer import Informer
 from sim.costs.controllers import ControllerManagerLaw
 from sim.engine.engine import Engine
@@ -37,6 +52,8 @@ from sim.engine.tables import Recorder
 USER = "system:kube-controller-manager"
 _POLL_SECONDS = 0.1
 """client-go polls every 100 ms whether informers have synced. **Source:** WaitForCacheSync."""
+_NODE_TTL_WORKER_COUNT = 5
+"""**Source:** upstream: the TTL controller runs with 5 workers."""
 _IDLE_PERIOD_SECONDS = 1.0
 """How often the background CPU is spent; any period long against a request does."""
 
@@ -52,7 +69,7 @@ class ControllerManagerParams:
     """Token refill of each controller's own client."""
     kube_api_burst: Annotated[int, Gt(0)] = 30
     """Token bucket size of each controller's own client."""
-    leader_election: LeaderElectionParams = field(default_factory=LeaderElectionParams)
+    leader_election: LeaderElectionParams = LeaderElectionParams()
     """Lease handling."""
     controllers: tuple[str, ...] = ("*",)
     """Controllers to run: ``*`` for all, ``-name`` to leave one out, ``name`` for one alone."""
@@ -68,6 +85,26 @@ class ControllerManagerParams:
     """Endpoints in one slice."""
     endpointslice_updates_batch_period_seconds: Annotated[float, Ge(0)] = 0.0
     """Delay before a service is synced, to gather pod changes."""
+    concurrent_daemonset_syncs: Annotated[int, Gt(0)] = 2
+    """Workers of the daemon set controller."""
+    concurrent_statefulset_syncs: Annotated[int, Gt(0)] = 5
+    """Workers of the stateful set controller."""
+    concurrent_job_syncs: Annotated[int, Gt(0)] = 5
+    """Workers of the job controller."""
+    concurrent_cron_job_syncs: Annotated[int, Gt(0)] = 5
+    """Workers of the cron job controller."""
+    concurrent_ttl_after_finished_syncs: Annotated[int, Gt(0)] = 5
+    """Workers of the controller that deletes finished jobs."""
+    concurrent_horizontal_pod_autoscaler_syncs: Annotated[int, Gt(0)] = 5
+    """Workers of the autoscaler controller."""
+    concurrent_gc_syncs: Annotated[int, Gt(0)] = 20
+    """Workers of the garbage collector."""
+    concurrent_namespace_syncs: Annotated[int, Gt(0)] = 10
+    """Workers of the namespace controller."""
+    node_lifecycle: NodeLifecycleParams = NodeLifecycleParams()
+    """Monitoring of nodes and taints."""
+    terminated_pod_gc_threshold: Annotated[int, Ge(0)] = 12_500
+    """Terminated pods that are kept; 0 keeps all."""
     allocate_node_cidrs: bool = True
     """Whether node IPAM runs."""
     cluster_cidr: str = "10.244.0.0/16"
@@ -78,7 +115,7 @@ class ControllerManagerParams:
     """Workers of node IPAM."""
 
 
-Factory = Callable[[ControllerContext], Controller]
+Factory = Callable[[], Controller]
 
 
 class ControllerManager:
@@ -94,6 +131,7 @@ class ControllerManager:
         law: ControllerManagerLaw,
         *,
         name: str = "kube-controller-manager",
+        metric_source: MetricSource | None = None,
     ) -> None:
         self._engine = engine
         self._recorder = recorder
@@ -101,6 +139,7 @@ class ControllerManager:
         self._process = host_process
         self._params = params
         self._law = law
+        self._metric_source = metric_source
         self._client = clients.client(
             USER,
             purpose=name,
@@ -199,29 +238,54 @@ class ControllerManager:
         return name in listed or ("*" in listed and f"-{name}" not in listed)
 
     def _make_controllers(self, context: ControllerContext) -> dict[str, Controller]:
-        params = self._params
-        membership = ServiceMembership(context)
-        factories: dict[str, Factory] = {
-            "deployment": lambda c: DeploymentController(c, params.concurrent_deployment_syncs),
-            "replicaset": lambda c: ReplicaSetController(c, params.concurrent_replicaset_syncs),
-            "endpoint_slice": lambda c: EndpointSliceController(
-                c,
-                params.concurrent_service_endpoint_syncs,
-                membership,
-                endpoint_count_max=params.max_endpoints_per_slice,
-                batch_period_seconds=params.endpointslice_updates_batch_period_seconds,
-            ),
-            "endpoint": lambda c: EndpointsController(
-                c, params.concurrent_endpoint_syncs, membership
-            ),
-        }
-        if params.allocate_node_cidrs:
-            factories["node_ipam"] = lambda c: NodeIPAMController(
-                c,
-                params.node_cidr_workers_count,
-                cluster_cidr=params.cluster_cidr,
-                node_mask_bits=params.node_cidr_mask_size_ipv4,
-            )
+        factories = {**self._workload_factories(context), **self._node_factories(context)}
+        return {name: factory() for name, factory in factories.items() if self._enabled(name)}
+
+    def _workload_factories(self, c: ControllerContext) -> dict[str, Factory]:
+        p = self._params
+        membership = ServiceMembership(c)
+        qps, burst = p.kube_api_qps, p.kube_api_burst
         return {
-            name: factory(context) for name, factory in factories.items() if self._enabled(name)
+            "deployment": lambda: DeploymentController(c, p.concurrent_deployment_syncs),
+            "replicaset": lambda: ReplicaSetController(c, p.concurrent_replicaset_syncs),
+            "endpoint_slice": lambda: EndpointSliceController(
+                c,
+                p.concurrent_service_endpoint_syncs,
+                membership,
+                endpoint_count_max=p.max_endpoints_per_slice,
+                batch_period_seconds=p.endpointslice_updates_batch_period_seconds,
+            ),
+            "endpoint": lambda: EndpointsController(c, p.concurrent_endpoint_syncs, membership),
+            "daemonset": lambda: DaemonSetController(c, p.concurrent_daemonset_syncs),
+            "statefulset": lambda: StatefulSetController(c, p.concurrent_statefulset_syncs),
+            "job": lambda: JobController(c, p.concurrent_job_syncs),
+            "cronjob": lambda: CronJobController(c, p.concurrent_cron_job_syncs),
+            "ttl_after_finished": lambda: TTLAfterFinishedController(
+                c, p.concurrent_ttl_after_finished_syncs
+            ),
+            "horizontal_pod_autoscaler": lambda: HorizontalPodAutoscalerController(
+                c, p.concurrent_horizontal_pod_autoscaler_syncs, self._metric_source
+            ),
+            "garbage_collector": lambda: GarbageCollector(c, p.concurrent_gc_syncs, qps, burst),
+            "namespace": lambda: NamespaceController(c, p.concurrent_namespace_syncs, qps, burst),
+            "root_ca_cert_publisher": lambda: root_ca_publisher(c),
+            "service_account": lambda: service_account_controller(c),
         }
+
+    def _node_factories(self, c: ControllerContext) -> dict[str, Factory]:
+        p = self._params
+        node_pods = NodePods(c.informer("pods"))
+        factories: dict[str, Factory] = {
+            "node_lifecycle": lambda: NodeLifecycleController(c, p.node_lifecycle, node_pods),
+            "taint_eviction": lambda: TaintEvictionController(c, node_pods),
+            "pod_gc": lambda: PodGarbageCollector(c, node_pods, p.terminated_pod_gc_threshold),
+            "node_ttl": lambda: NodeTTLController(c, _NODE_TTL_WORKER_COUNT),
+        }
+        if p.allocate_node_cidrs:
+            factories["node_ipam"] = lambda: NodeIPAMController(
+                c,
+                p.node_cidr_workers_count,
+                cluster_cidr=p.cluster_cidr,
+                node_mask_bits=p.node_cidr_mask_size_ipv4,
+            )
+        return factories

@@ -1,0 +1,416 @@
+"""Node lifecycle controller: notices dead nodes, taints them, marks their pods not ready.
+
+**Modelled:** the monitoring pass every 5 s that stamps its own clock when it first sees a newer
+lease or status, 50 s grace, PUT of the unknown condition, MarkPodsNotReady (serial per node, 8
+nodes at a time), NoSchedule taints by a work queue, NoExecute taints through a rate-limited queue
+per zone with the three disruption states, removal of taints when a node returns, events.
+**Not modelled:** label reconciliation, conditions other than Ready.
+**Source:** `facts/model.md` a.3, a.4; `facts/defaults.csv` rows of node lifecycle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+
+from sim.base.objects import NEVER, APIObject, Key, Lease, Node, Taint
+from sim.components.controllers.base import (
+    ERROR,
+    OK,
+    Controller,
+    ControllerContext,
+    Steps,
+    Sync,
+)
+from sim.components.controllers.node_pods import NodePods
+from sim.components.ports import Request
+from sim.engine.engine import Event
+from sim.engine.token_bucket import TokenBucket
+
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+_PARALLEL_COUNT = 8
+_STATUS_TRY_COUNT = 5
+_STATUS_RETRY_SECONDS = 0.02
+_TAINT_POLL_SECONDS = 0.1
+"""**Source:** `facts/defaults.csv`: node update workers, status retry, taint queue poll."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLifecycleParams:
+    """Flags of the controller. **Source:** `facts/defaults.csv`."""
+
+    node_monitor_period_seconds: Annotated[float, Gt(0)] = 5.0
+    """Pause between monitoring passes."""
+    node_monitor_grace_period_seconds: Annotated[float, Gt(0)] = 50.0
+    """Silence after which a node is unknown."""
+    node_startup_grace_period_seconds: Annotated[float, Gt(0)] = 60.0
+    """Silence allowed to a node that has never reported."""
+    node_eviction_rate_per_second: Annotated[float, Ge(0)] = 0.1
+    """Nodes tainted NoExecute per second in a healthy zone."""
+    secondary_node_eviction_rate_per_second: Annotated[float, Ge(0)] = 0.01
+    """The same in a zone that is partially disrupted (0 in small zones)."""
+    large_cluster_size_threshold_nodes: Annotated[int, Ge(0)] = 50
+    """Zones up to this size count as small."""
+    unhealthy_zone_threshold_ratio: Annotated[float, Gt(0)] = 0.55
+    """Share of not ready nodes from which a zone is partially disrupted."""
+
+
+def with_taints(node: Node, added: tuple[Taint, ...], removed: tuple[tuple[str, str], ...]) -> Node:
+    """Return the node with taints added and (key, effect) pairs removed; itself if unchanged."""
+    present = {(taint.key, taint.effect) for taint in node.taints}
+    kept = tuple(taint for taint in node.taints if (taint.key, taint.effect) not in removed)
+    missing = tuple(taint for taint in added if (taint.key, taint.effect) not in present)
+    if len(kept) == len(node.taints) and not missing:
+        return node
+    new = node.clone()
+    new.taints = kept + missing
+    return new
+
+
+class _Zone:
+    """The nodes of one zone that wait for their NoExecute taint."""
+
+    def __init__(self, rate_per_second: float) -> None:
+        self.rate_per_second = rate_per_second
+        self.bucket = TokenBucket(rate_per_second, 1)
+        self.queue: dict[str, None] = {}
+        self.state = "Normal"
+
+    def set_rate(self, rate_per_second: float) -> None:
+        """Change the limiter if the rate is another one."""
+        if rate_per_second != self.rate_per_second:
+            self.rate_per_second = rate_per_second
+            self.bucket = TokenBucket(rate_per_second, 1)
+
+    def may_taint(self, now_seconds: float) -> bool:
+        """Take a token if there is one; a rate of 0 lets nothing pass."""
+        return self.rate_per_second > 0.0 and self.bucket.try_take(now_seconds)
+
+
+class NodeLifecycleController(Controller):
+    """Queue keys are nodes whose NoSchedule taints may have to change."""
+
+    name = "node_lifecycle"
+    service_account = "node-controller"
+
+    def __init__(
+        self,
+        context: ControllerContext,
+        params: NodeLifecycleParams,
+        node_pods: NodePods,
+    ) -> None:
+        super().__init__(context, _PARALLEL_COUNT)
+        self._params = params
+        self._node_pods = node_pods
+        self._nodes = context.informer("nodes")
+        self._stamps: dict[str, float] = {}
+        """Node → when a pass last saw news of it, oldest first."""
+        self._newcomers: dict[str, None] = {}
+        """Nodes without a Ready condition so far."""
+        self._news: dict[str, None] = {}
+        self._unhealthy: dict[str, None] = {}
+        self._zones: dict[str, _Zone] = {}
+        self._zone_of: dict[str, str] = {}
+        self._retry: dict[str, None] = {}
+        self._polling = False
+        self._all_disrupted = False
+        self._nodes.add_handler(self._node_changed)
+        context.informer("leases").add_handler(self._lease_changed)
+
+    # what the informers say
+
+    def _lease_changed(self, kind: str, new: Lease, old: Lease | None) -> None:
+        if kind != "DELETED" and new.namespace == "kube-node-lease":
+            self._news[new.name] = None
+
+    def _node_changed(self, kind: str, new: Node, old: Node | None) -> None:
+        name = new.name
+        if kind == "DELETED":
+            for known in (self._stamps, self._newcomers, self._unhealthy, self._retry):
+                known.pop(name, None)
+            zone = self._zones.get(self._zone_of.pop(name, ""))
+            if zone is not None:
+                zone.queue.pop(name, None)
+            self.events.event(new, "Normal", "RemovingNode", f"Node {name} event: Removing Node"
+                              f" {name} from Controller")  # fmt: skip
+            return
+        if old is None or old.heartbeat_seconds != new.heartbeat_seconds or old.ready != new.ready:
+            self._news[name] = None
+        if new.ready != "True" or any(taint.effect == "NoExecute" for taint in new.taints):
+            self._unhealthy[name] = None
+        else:
+            self._unhealthy.pop(name, None)
+        if old is None or old.ready != new.ready or old.taints != new.taints or (
+            old.unschedulable != new.unschedulable
+        ):  # fmt: skip
+            self.queue.add(new.key)
+
+    # NoSchedule taints
+
+    def sync(self, key: Key) -> Sync:
+        """Bring the NoSchedule taints of one node in line with its conditions."""
+        node = self._nodes.get(*key)
+        if node is None:
+            return OK
+        wanted: dict[str, None] = {}
+        if node.ready == "False" or (node.ready == "Unknown" and not _has_reported(node)):
+            wanted[NOT_READY] = None
+        elif node.ready == "Unknown":
+            wanted[UNREACHABLE] = None
+        if node.unschedulable:
+            wanted[UNSCHEDULABLE] = None
+        present = {
+            taint.key: None
+            for taint in node.taints
+            if taint.effect == "NoSchedule" and taint.key in {NOT_READY, UNREACHABLE, UNSCHEDULABLE}
+        }
+        now = self.engine.now
+        added = tuple(Taint(k, "", "NoSchedule", now) for k in wanted if k not in present)
+        removed = tuple((k, "NoSchedule") for k in present if k not in wanted)
+        good = True
+        if added:
+            good = yield from self._swap_taints(node, added, ())
+        if removed and good:
+            good = yield from self._swap_taints(node, (), removed)
+        return OK if good else ERROR
+
+    def _swap_taints(
+        self, node: Node, added: tuple[Taint, ...], removed: tuple[tuple[str, str], ...]
+    ) -> Steps:
+        """GET the node from the cache and PATCH its taints, as upstream's helper does."""
+        if with_taints(node, added, removed) is node:
+            return True
+        response = yield self.client.call(Request("get", "nodes", "", node.name, list_mode="cache"))
+        if not response.ok:
+            return bool(response.code == 404)
+
+        def mutate(current: APIObject) -> APIObject:
+            assert isinstance(current, Node)
+            return with_taints(current, added, removed)
+
+        response = yield self.client.call(Request("patch", "nodes", "", node.name, mutate=mutate))
+        return bool(response.ok or response.code == 404)
+
+    # the monitor
+
+    def start(self) -> None:
+        """Start workers and monitor."""
+        super().start()
+        self.engine.process(self._monitor())
+
+    def _monitor(self) -> Steps:
+        while self.context.running:
+            yield self.context.cpu(self.context.law.sync_seconds(len(self._nodes.objects)))
+            yield from self._pass()
+            self._judge_zones()
+            yield self.engine.sleep(self._params.node_monitor_period_seconds)
+
+    def _pass(self) -> Steps:
+        """Stamp nodes with news, then treat the silent and the unhealthy, 8 at a time."""
+        now = self.engine.now
+        params = self._params
+        news, self._news = self._news, {}
+        for name in news:
+            node = self._nodes.get("", name)
+            if node is None:
+                continue
+            if name not in self._zone_of:
+                self._welcome(node)
+            if _has_reported(node):
+                self._newcomers.pop(name, None)
+            self._stamps.pop(name, None)
+            self._stamps[name] = now
+        silent: dict[str, None] = {}
+        for name, stamp_seconds in self._stamps.items():
+            if now <= stamp_seconds + params.node_monitor_grace_period_seconds:
+                break
+            if name not in self._newcomers:
+                silent[name] = None
+        for name in self._newcomers:
+            node = self._nodes.get("", name)
+            if node is not None:
+                start = max(node.creation_seconds, self._stamps.get(name, 0.0))
+                if now > start + params.node_startup_grace_period_seconds:
+                    silent[name] = None
+        jobs = dict.fromkeys([*silent, *self._unhealthy, *self._retry])
+        yield from self._treat_all([(name, name in silent) for name in jobs])
+
+    def _welcome(self, node: Node) -> None:
+        zone = node.labels.get(ZONE_LABEL, "")
+        self._zone_of[node.name] = zone
+        if zone not in self._zones:
+            self._zones[zone] = _Zone(self._params.node_eviction_rate_per_second)
+        if not _has_reported(node):
+            self._newcomers[node.name] = None
+        self.events.event(node, "Normal", "RegisteredNode", f"Node {node.name} event: Registered"
+                          f" Node {node.name} in Controller")  # fmt: skip
+
+    def _treat_all(self, jobs: list[tuple[str, bool]]) -> Steps:
+        """Treat (node, silent) pairs in order, at most 8 at a time."""
+        if not jobs:
+            return
+        todo = list(reversed(jobs))
+
+        def worker() -> Steps:
+            while todo and self.context.running:
+                name, silent = todo.pop()
+                yield from self._treat(name, silent=silent)
+
+        workers: list[Event] = [
+            self.engine.process(worker()) for _ in range(min(_PARALLEL_COUNT, len(todo)))
+        ]
+        yield self.engine.all_of(workers)
+
+    def _treat(self, name: str, *, silent: bool) -> Steps:
+        """Handle one node that is silent, not ready, or tainted."""
+        node = self._nodes.get("", name)
+        if node is None:
+            return
+        observed = node.ready
+        current = observed
+        if silent and not (observed == "Unknown" and _has_reported(node)):
+            if not (yield from self._write_unknown(node)):
+                return
+            current = "Unknown"
+        if observed == "True":
+            yield from self._release(node)
+        elif observed == "False" or _has_reported(node):
+            self._queue_taint(node)
+        turned = current != "True" and observed == "True"
+        if turned:
+            self.events.event(node, "Normal", "NodeNotReady",
+                              f"Node {name} status is now: NodeNotReady")  # fmt: skip
+        if turned or (name in self._retry and observed != "True"):
+            yield from self._mark_pods_not_ready(name)
+
+    def _write_unknown(self, node: Node) -> Steps:
+        for attempt in range(_STATUS_TRY_COUNT):
+            if attempt:
+                yield self.engine.sleep(_STATUS_RETRY_SECONDS)
+                fresh = yield self.client.call(Request("get", "nodes", "", node.name))
+                if not fresh.ok:
+                    continue
+                node = fresh.result
+            new = node.clone()
+            new.ready = "Unknown"
+            new.ready_reason = "NodeStatusUnknown"
+            new.ready_transition_seconds = self.engine.now
+            response = yield self.client.call(
+                Request("update", "nodes", "", node.name, subresource="status", api_object=new)
+            )
+            if response.ok:
+                return True
+        return False
+
+    def _mark_pods_not_ready(self, node_name: str) -> Steps:
+        """PUT Ready=False and one event per pod, one after another."""
+        self._retry.pop(node_name, None)
+        for pod in self._node_pods.of(node_name):
+            if not pod.ready:
+                continue
+            new = pod.clone()
+            new.ready = False
+            response = yield self.client.call(
+                Request(
+                    "update", "pods", pod.namespace, pod.name,
+                    subresource="status", api_object=new,
+                )
+            )  # fmt: skip
+            if response.ok:
+                self.events.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+            elif response.code != 404:
+                self._retry[node_name] = None
+
+    # NoExecute taints
+
+    def _release(self, node: Node) -> Steps:
+        """Take the NoExecute taints off a node that is ready again."""
+        zone = self._zones.get(self._zone_of.get(node.name, ""))
+        if zone is not None:
+            zone.queue.pop(node.name, None)
+        removed = tuple(
+            (taint.key, taint.effect)
+            for taint in node.taints
+            if taint.effect == "NoExecute" and taint.key in {NOT_READY, UNREACHABLE}
+        )
+        if removed:
+            yield from self._swap_taints(node, (), removed)
+
+    def _queue_taint(self, node: Node) -> None:
+        key = NOT_READY if node.ready == "False" else UNREACHABLE
+        if any(taint.key == key and taint.effect == "NoExecute" for taint in node.taints):
+            return
+        zone = self._zones.get(self._zone_of.get(node.name, ""))
+        if zone is None:
+            return
+        zone.queue[node.name] = None
+        if not self._polling:
+            self._polling = True
+            self.engine.process(self._taint())
+
+    def _taint(self) -> Steps:
+        """Drain the zones' queues at their rates, polling every 100 ms while there is anything."""
+        while self.context.running and any(zone.queue for zone in self._zones.values()):
+            for zone in list(self._zones.values()):
+                while zone.queue and zone.may_taint(self.engine.now):
+                    name = next(iter(zone.queue))
+                    del zone.queue[name]
+                    yield from self._taint_one(name)
+            yield self.engine.sleep(_TAINT_POLL_SECONDS)
+        self._polling = False
+
+    def _taint_one(self, name: str) -> Steps:
+        node = self._nodes.get("", name)
+        if node is None or node.ready == "True":
+            return
+        key, other = (NOT_READY, UNREACHABLE) if node.ready == "False" else (UNREACHABLE, NOT_READY)
+        yield from self._swap_taints(
+            node, (Taint(key, "", "NoExecute", self.engine.now),), ((other, "NoExecute"),)
+        )
+
+    def _judge_zones(self) -> None:
+        """Set each zone's rate by the share of its nodes that are not ready."""
+        if not self._unhealthy and not self._all_disrupted:
+            return
+        sizes: dict[str, int] = {}
+        for zone_name in self._zone_of.values():
+            sizes[zone_name] = sizes.get(zone_name, 0) + 1
+        sick: dict[str, int] = {}
+        for name in self._unhealthy:
+            node = self._nodes.get("", name)
+            if node is not None and node.ready != "True" and name in self._zone_of:
+                zone_name = self._zone_of[name]
+                sick[zone_name] = sick.get(zone_name, 0) + 1
+        params = self._params
+        states: dict[str, str] = {}
+        for zone_name, size in sizes.items():
+            count = sick.get(zone_name, 0)
+            if count == size:
+                states[zone_name] = "FullDisruption"
+            elif count > 2 and count / size >= params.unhealthy_zone_threshold_ratio:
+                states[zone_name] = "PartialDisruption"
+            else:
+                states[zone_name] = "Normal"
+        everywhere = bool(states) and all(state == "FullDisruption" for state in states.values())
+        if self._all_disrupted and not everywhere:
+            self._stamps = dict.fromkeys(self._stamps, self.engine.now)
+        self._all_disrupted = everywhere
+        for zone_name, state in states.items():
+            zone = self._zones[zone_name]
+            zone.state = state
+            if everywhere:
+                zone.set_rate(0.0)
+            elif state == "PartialDisruption":
+                large = sizes[zone_name] > params.large_cluster_size_threshold_nodes
+                zone.set_rate(params.secondary_node_eviction_rate_per_second if large else 0.0)
+            else:
+                zone.set_rate(params.node_eviction_rate_per_second)
+
+
+def _has_reported(node: Node) -> bool:
+    return node.ready_transition_seconds > NEVER
