@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sim.base.objects import Node, PodTemplate
 from sim.components.container_runtime import ContainerRuntime
 from sim.components.image import Images
@@ -43,6 +45,8 @@ class KubeletContext:
         self.events: EventRecorders
         self.transitions = recorder["pod_transitions"]
         self.faults = recorder["faults"]
+        self.network_agent_started: Callable[[int], object]
+        """Told when a pod with the overlay agent's label has started on a node."""
         self.names: list[str] = []
         self.host_ips: list[str] = []
         self.nodes: list[Node] = []
@@ -65,6 +69,8 @@ class KubeletContext:
         found = self._plans.get(template)
         if found is None:
             found = self._plans[template] = PodPlan(template)
+            key, _, value = self.params.network_agent_label.partition("=")
+            found.network_agent = bool(key) and template.labels.get(key) == value
         return found
 
     def reconciled_seconds(self, node: int, time_seconds: float) -> float:

@@ -17,7 +17,6 @@ from sim.components.kubelet_params import KubeletParams
 from sim.components.kubelet_record import PodRecord
 from sim.components.ports import Request
 from sim.engine.engine import Engine
-from sim.engine.tables import Recorder
 
 
 class _Repeat:
@@ -40,11 +39,8 @@ class _Repeat:
 class EventRecorders:
     """By node index: the event in flight and those that wait."""
 
-    def __init__(
-        self, engine: Engine, recorder: Recorder, params: KubeletParams, client: FleetClient
-    ) -> None:
+    def __init__(self, engine: Engine, params: KubeletParams, client: FleetClient) -> None:
         self._engine = engine
-        self._table = recorder["events"]
         self._params = params
         self._client = client
         self._waiting: list[deque[Request] | None] = []
@@ -149,14 +145,8 @@ class EventRecorders:
         waiting.append(request)
 
     def _answered(self, request: Request) -> None:
-        stored = request.result
-        if request.ok and isinstance(stored, EventRecord):
+        if request.ok:
             self.written_count += 1
-            self._table.append(
-                (self._engine.now, stored.namespace, stored.type, stored.reason,
-                 stored.involved_kind, stored.involved_name, stored.source, stored.count,
-                 stored.message)
-            )  # fmt: skip
         else:
             self.dropped_count += 1
         node: int = request.client.index

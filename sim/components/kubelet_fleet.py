@@ -10,29 +10,25 @@ Streams: ``kubelet/phases``, ``kubelet/restart`` and those of the parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.base.objects import NEVER, APIObject, Node, Pod, PodTemplate
+from sim.base.objects import APIObject, Node, Pod, PodTemplate
 from sim.components.container_runtime import ContainerRuntime
-from sim.components.image import Images
+from sim.components.image import ImageParams, Images
+from sim.components.kubelet_check import KubeletSnapshot, check_kubelets, take_snapshot
 from sim.components.kubelet_client import FleetClient, FleetIdentities
 from sim.components.kubelet_containers import ContainerRuns
 from sim.components.kubelet_context import KubeletContext
 from sim.components.kubelet_events import EventRecorders
+from sim.components.kubelet_faults import KubeletFaults
 from sim.components.kubelet_nodes import NodeLoops
 from sim.components.kubelet_params import KubeletParams
 from sim.components.kubelet_pods import PodWorkers
 from sim.components.kubelet_record import (
-    GONE,
-    NETWORK,
-    OBSERVED,
     RUNNING,
-    STOPPED,
-    STOPPING,
     ContainerRun,
     PodRecord,
     PodStatus,
@@ -54,43 +50,6 @@ def draw_phases(engine: Engine, count: int) -> npt.NDArray[np.float64]:
     return engine.stream("kubelet/phases").uniforms(PHASE_ROWS * count).reshape(PHASE_ROWS, count)
 
 
-class OwnPods:
-    """Field selector spec.nodeName=NAME, as a predicate whose node can also be read."""
-
-    __slots__ = ("node_name",)
-
-    def __init__(self, node_name: str) -> None:
-        self.node_name = node_name
-
-    def __call__(self, item: APIObject) -> bool:
-        return isinstance(item, Pod) and item.node_name == self.node_name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KubeletSnapshot:
-    """Counters and arrays for checkers and people; arrays have shape (n_nodes,)."""
-
-    node_names: tuple[str, ...]
-    up: npt.NDArray[np.bool_]
-    pods: npt.NDArray[np.int64]
-    """Pods that are not stopped."""
-    addresses: npt.NDArray[np.int64]
-    """Pod addresses in use."""
-    status_queue: npt.NDArray[np.int64]
-    """Pods waiting in the status manager."""
-    cpu_seconds: npt.NDArray[np.float64]
-    """CPU of kubelet and runtime for pods and entries so far, idle share excluded."""
-    started_count: int
-    stopped_count: int
-    restart_count: int
-    lease_count: int
-    limiter_wait_seconds: float
-    limiter_waited_count: int
-    events_written_count: int
-    events_filtered_count: int
-    statuses_coalesced_count: int
-
-
 class KubeletFleet:
     """All kubelets of a cluster."""
 
@@ -103,10 +62,9 @@ class KubeletFleet:
         law: KubeletLawParams,
         runtime: ContainerRuntime,
         overlay: Overlay,
-        images: Images,
+        images: Images | None = None,
         *,
         identities: FleetIdentities | None = None,
-        network_agent_pods: bool = False,
     ) -> None:
         self._engine = engine
         self._endpoint = endpoint
@@ -114,8 +72,6 @@ class KubeletFleet:
         self.law = law
         self.overlay = overlay
         self.capacity = overlay.node_count_max
-        self.network_agent_pods = network_agent_pods
-        """Whether a fresh node's network waits for a pod with the label app=<cni agent>."""
         self.identities = identities or FleetIdentities(
             engine,
             endpoint,
@@ -129,10 +85,17 @@ class KubeletFleet:
         )
         self.heartbeat_client = FleetClient(self.identities, 0.0, 1)
         context = KubeletContext(
-            engine, recorder, params, law, runtime, overlay, images, self.client
+            engine,
+            recorder,
+            params,
+            law,
+            runtime,
+            overlay,
+            images or Images(engine, recorder, ImageParams(), runtime.law),
+            self.client,
         )
         self.context = context
-        context.events = EventRecorders(engine, recorder, params, self.event_client)
+        context.events = EventRecorders(engine, params, self.event_client)
         context.status = StatusManagers(engine, params, self.client, self._status_lost)
         self.terminators = PodTerminators(context)
         self.runs = ContainerRuns(context, self.terminators.complete)
@@ -151,6 +114,15 @@ class KubeletFleet:
             "kubelet", "nodes", "own", self.capacity, member_of=self._member_of_node,
             deliver_own=self._deliver_node,
         )  # fmt: skip
+        self.faults = KubeletFaults(
+            context, self.client, self.workers, self.terminators, self.runs, self.loops,
+            (self._pod_watcher, self._node_watcher),
+        )  # fmt: skip
+        self.faults.observe = self._observe
+        self.faults.create_mirror = self._create_mirror
+        self.faults.agent_started = self.network_agent_started
+        self.faults.static = self._static
+        context.network_agent_started = self.network_agent_started
         self._pod_watcher.connected[:] = False
         self._node_watcher.connected[:] = False
 
@@ -191,7 +163,7 @@ class KubeletFleet:
         context.status.add_node()
         context.events.add_node()
         context.runtime.add_node()
-        context.images.add_node()
+        context.images.add_node(node.name)
         cidrs = node.pod_cidrs or ((node.pod_cidr,) if node.pod_cidr else ())
         self.overlay.add_node(node.name, cidrs if running else (), running=running)
         self.identities.add(node.name)
@@ -315,7 +287,7 @@ class KubeletFleet:
         cidrs = node.pod_cidrs or ((node.pod_cidr,) if node.pod_cidr else ())
         if cidrs and not self.overlay.has_cidr(index):
             self.overlay.set_cidrs(index, cidrs)
-            if not self.network_agent_pods:
+            if not self.params.network_agent_label:
                 self._engine.call_later(
                     self.law.network_agent_start_seconds, self.network_agent_started, index
                 )
@@ -344,196 +316,29 @@ class KubeletFleet:
 
     def kill_node(self, name: str) -> None:
         """The machine crashes: everything on it is lost, nobody is told."""
-        index = self.index_by_name[name]
-        context = self.context
-        if context.up[index]:
-            self._disconnect(index)
-        for record in context.by_node[index].values():
-            self.terminators.abandon(record)
-            if record.stage != STOPPED:
-                self.terminators.release(record)
-            record.stage = GONE
-        context.by_node[index].clear()
-        context.runtime.reset(index)
-        context.images.reset(index)
-        self.overlay.stop_agent(index)
-        self.loops.ready[index] = False
-        context.faults.append((self._engine.now, f"node/{name}", "crashed", ""))
+        self.faults.kill_node(self.index_by_name[name])
 
     def recover_node(self, name: str) -> None:
         """A crashed machine has booted again: its kubelet lists its pods and starts them anew."""
-        index = self.index_by_name[name]
-        assert not self.context.up[index], f"{name} runs"
-        self.context.faults.append((self._engine.now, f"node/{name}", "booted", ""))
-        self._connect(index)
-        if not self.network_agent_pods:
-            self._engine.call_later(
-                self.law.network_agent_start_seconds, self.network_agent_started, index
-            )
+        self.faults.recover_node(self.index_by_name[name])
 
     def restart_kubelets(self, window_seconds: float) -> None:
         """Restart all kubelets at random moments of a window; their pods keep running."""
-        count = len(self.context.names)
-        offsets = self._engine.stream("kubelet/restart").uniforms(count) * window_seconds
-        for index, offset in enumerate(offsets.tolist()):
-            self._engine.call_later(offset, self._restart, index)
-
-    def _restart(self, index: int) -> None:
-        if self.context.up[index]:
-            self._disconnect(index)
-            for record in self.context.by_node[index].values():
-                self._suspend(record)
-            self._engine.call_later(self.law.restart_seconds, self._connect, index)
-
-    def _disconnect(self, index: int) -> None:
-        context = self.context
-        context.up[index] = False
-        self._pod_watcher.connected[index] = False
-        self._node_watcher.connected[index] = False
-        self.loops.stop(index)
-        context.status.reset(index)
-        context.events.reset(index)
-        self.workers.forget_namespaces(index)
-
-    def _suspend(self, record: PodRecord) -> None:
-        """A worker ends with its process; what the runtime has keeps running."""
-        if record.stage >= STOPPING:
-            return
-        if record.stage == RUNNING:
-            if record.call is not None:
-                record.call.cancel()
-                record.call = None
-            self.runs.pause(record)
-            return
-        unfinished = record.stage == NETWORK
-        self.terminators.abandon(record)
-        record.stage = OBSERVED
-        record.volumes_mounted = False
-        if unfinished:
-            self.context.pleg.pod_counts[record.node] -= 1
-            record.has_sandbox = False
-            self.overlay.release(record.node, record.ip, record.ip6)
-            record.ip = record.ip6 = ""
-
-    def _connect(self, index: int) -> None:
-        context = self.context
-        name = context.names[index]
-        context.up[index] = True
-        self._pod_watcher.connected[index] = True
-        self._node_watcher.connected[index] = True
-        context.events.report_node(index, name, "Starting", "Starting kubelet.")
-        self.client.submit(index, Request("get", "nodes", "", name, then=self._node_read))
-        self.client.submit(
-            index, Request("list", "pods", selector=OwnPods(name), then=self._listed)
-        )
-        self.loops.begin(index, 0.0, self.params.fast_status_seconds)
-
-    def _node_read(self, request: Request) -> None:
-        if request.ok and isinstance(request.result, Node):
-            self.context.nodes[request.client.index] = request.result
-
-    def _listed(self, request: Request) -> None:
-        """Compare the pods the API has with those that are here."""
-        index: int = request.client.index
-        context = self.context
-        if not context.up[index]:
-            return
-        if not request.ok:
-            self._engine.call_later(1.0, self._list_again, index)
-            return
-        pods: Sequence[Pod] = request.result
-        listed = {pod.uid: pod for pod in pods}
-        here = context.by_node[index]
-        for uid in [uid for uid in here if uid not in listed]:
-            record = here[uid]
-            if record.pod.resource_version <= self._newest(pods):
-                self.terminators.deleted(record)
-        for pod in pods:
-            record = here.get(pod.uid)
-            if record is None:
-                self._observe(index, pod)
-            else:
-                self._resume(record, pod)
-        for name in self._static[index]:
-            if not any(pod.name == name for pod in pods):
-                self._create_mirror(index, name)
-
-    @staticmethod
-    def _newest(pods: Sequence[Pod]) -> int:
-        return max((pod.resource_version for pod in pods), default=1 << 62)
-
-    def _list_again(self, index: int) -> None:
-        if self.context.up[index]:
-            self.client.submit(
-                index,
-                Request(
-                    "list", "pods", selector=OwnPods(self.context.names[index]), then=self._listed
-                ),
-            )
-
-    def _resume(self, record: PodRecord, pod: Pod) -> None:
-        """A restarted kubelet meets a pod that it has on its node."""
-        context = self.context
-        if pod.resource_version > record.pod.resource_version:
-            record.pod = pod
-        if record.stage == RUNNING:
-            if record.plan.template.service_account_token:
-                namespace = record.key[0]
-                self.client.submit(
-                    record.node,
-                    Request("create", "serviceaccounts", namespace, "default", subresource="token"),
-                )
-            if record.phase != "Running":
-                self.workers.running(record)
-            else:
-                context.publish(record)
-            self.runs.resume(record)
-        elif record.stage >= STOPPING:
-            context.publish(record)
-        elif record.call is None and record.request is None:
-            record.call = self._engine.call_later(
-                self.law.dispatch_seconds, self.workers.sync, record
-            )
-        if record.pod.deletion_seconds >= 0.0 and not record.removing:
-            self.terminators.delete(record, record.pod.deletion_grace_seconds)
+        self.faults.restart_kubelets(window_seconds)
 
     # observation
 
     def snapshot(self) -> KubeletSnapshot:
         """Counters and per-node arrays of the present moment."""
-        context = self.context
-        count = len(context.names)
-        nodes = range(count)
-        pools = self.overlay.pools
-        clients = (self.client, self.event_client)
-        return KubeletSnapshot(
-            node_names=tuple(context.names),
-            up=np.array(context.up, dtype=np.bool_),
-            pods=np.array(context.active_counts, dtype=np.int64),
-            addresses=np.array(
-                [pools[node][0].taken_count if pools[node] else 0 for node in nodes], dtype=np.int64
-            ),
-            status_queue=np.array(
-                [context.status.depth_count(node) for node in nodes], dtype=np.int64
-            ),
-            cpu_seconds=np.array(context.cpu_seconds)
-            + np.array(context.runtime.cpu_seconds)
-            + self.overlay.cpu_seconds[:count],
-            started_count=self.workers.started_count,
-            stopped_count=self.terminators.stopped_count,
-            restart_count=self.runs.restart_count,
-            lease_count=self.loops.lease_count,
-            limiter_wait_seconds=sum(client.wait_sum_seconds for client in clients),
-            limiter_waited_count=sum(client.waited_count for client in clients),
-            events_written_count=context.events.written_count,
-            events_filtered_count=context.events.filtered_count,
-            statuses_coalesced_count=context.status.coalesced_count,
-        )
+        return take_snapshot(
+            self.context, self.workers, self.terminators, self.runs, self.loops,
+            (self.client, self.event_client),
+        )  # fmt: skip
 
     def address_of(self, uid: int, node_name: str) -> tuple[str, str]:
         """Addresses of a pod that is up on a node: (first family, second family or empty)."""
         record = self.context.by_node[self.index_by_name[node_name]].get(uid)
-        return (record.ip, record.ip6) if record is not None else ("", "")
+        return (record.ip, record.ip6) if record is not None and record.placed else ("", "")
 
     def idle_cores(self) -> npt.NDArray[np.float64]:
         """Cores that kubelet and runtime use without starting pods: (n_nodes,) float64."""
@@ -543,43 +348,4 @@ class KubeletFleet:
 
     def check(self) -> list[str]:
         """Return what is broken: addresses shared, nodes overfull, counters that disagree."""
-        problems: list[str] = []
-        owners: dict[str, str] = {}
-        context = self.context
-        for node, records in enumerate(context.by_node):
-            name = context.names[node]
-            active = 0
-            addresses = 0
-            for record in records.values():
-                pod_name = "/".join(record.key)
-                if record.stage == GONE:
-                    problems.append(f"kubelet {name}: forgotten pod {pod_name} is still listed")
-                if record.stage == STOPPED or (record.stage == STOPPING and record.call is None):
-                    continue
-                if (
-                    record.stage == STOPPING
-                    and not record.has_sandbox
-                    and record.finished_seconds != NEVER
-                ):
-                    continue
-                active += record.stage != STOPPING or record.has_sandbox
-                if not record.ip or record.plan.template.host_network:
-                    continue
-                if record.stage == STOPPING and not record.has_sandbox:
-                    continue
-                addresses += 1
-                for address in (record.ip, record.ip6):
-                    other = owners.setdefault(address, pod_name) if address else pod_name
-                    if other != pod_name:
-                        problems.append(f"address {address} belongs to {other} and {pod_name}")
-            limit = min(self.params.max_pods_count, context.nodes[node].pods_allocatable_count)
-            running = sum(RUNNING == record.stage for record in records.values())
-            if running > limit:
-                problems.append(f"kubelet {name}: {running} pods run, {limit} are allowed")
-            pools = self.overlay.pools[node]
-            taken = pools[0].taken_count if pools else 0
-            if taken != addresses:
-                problems.append(
-                    f"kubelet {name}: {taken} addresses are taken, its pods have {addresses}"
-                )
-        return problems
+        return check_kubelets(self.context)

@@ -56,6 +56,9 @@ class KubeletParams:
     """Loop of a fresh node until it is Ready for the first time."""
     register_backoff_seconds: Annotated[float, Gt(0)] = 0.1
     register_backoff_max_seconds: Annotated[float, Gt(0)] = 7.0
+    network_agent_label: str = ""
+    """``key=value`` of the overlay agent's pods: a fresh node's network waits for one of them.
+    Empty: the agent starts by itself once the node has its CIDR."""
     simulated_start_seconds: float = -1.0
     """Not negative: behave as the simulated kubelets of the measurements, which report Running
     after this delay and make their requests pod by pod instead of through a status manager."""

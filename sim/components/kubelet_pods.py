@@ -17,7 +17,7 @@ from functools import partial
 from math import ceil
 
 from sim.base.objects import APIObject, Pod
-from sim.components.image import PRESENT, PULLED
+from sim.components.image import PRESENT, PULLED, PULLING
 from sim.components.kubelet_containers import ContainerRuns
 from sim.components.kubelet_context import KubeletContext
 from sim.components.kubelet_record import (
@@ -110,6 +110,7 @@ class PodWorkers:
     def _reject(self, record: PodRecord) -> None:
         self.rejected_count += 1
         self._context.active_counts[record.node] -= 1
+        record.placed = False
         record.stage = STOPPED
         record.phase = "Failed"
         record.reason = "OutOfpods"
@@ -155,7 +156,7 @@ class PodWorkers:
     def _request_token(self, record: PodRecord) -> None:
         context = self._context
         record.call = None
-        namespace, name = record.key
+        namespace = record.key[0]
         node = record.node
         if (node, namespace) not in self._known_namespaces:
             self._known_namespaces.add((node, namespace))
@@ -181,7 +182,7 @@ class PodWorkers:
             self._fail(record, "FailedMount", "MountVolume.SetUp failed: token request failed")
 
     def _mount(self, record: PodRecord, begin_seconds: float) -> None:
-        """Mount all volumes from a time on; the poll that notices is the next multiple of 300 ms."""
+        """Mount all volumes from a time on; the poll that notices comes every 300 ms."""
         context = self._context
         done = begin_seconds + context.law.mount_per_volume_seconds * record.plan.mount_count
         period = context.params.volume_wait_seconds
@@ -283,7 +284,7 @@ class PodWorkers:
                 self._container_created,
                 record,
             )
-        elif outcome == "pulling":
+        elif outcome == PULLING:
             context.events.report(record, "Pulling", message, container_index=index)
         else:
             context.end(record)
@@ -367,6 +368,8 @@ class PodWorkers:
         record.reason = ""
         record.stage = RUNNING
         context.end(record)
+        if record.plan.network_agent:
+            context.network_agent_started(node)
         noticed = context.pleg.requested_seconds(node, now)
         record.call = self._engine.call_at(noticed, self.running, record)
 

@@ -85,8 +85,8 @@ class PodPlan:
     """What the kubelet does for every pod of one template: computed once, shared."""
 
     __slots__ = (
-        "containers", "first_main_index", "followed", "main_count", "mount_count", "serving_count",
-        "template",
+        "containers", "first_main_index", "followed", "main_count", "mount_count", "network_agent",
+        "serving_count",         "template",
     )  # fmt: skip
 
     def __init__(self, template: PodTemplate) -> None:
@@ -105,6 +105,8 @@ class PodPlan:
             if not item.is_init
         )
         """Whether single containers end or are probed."""
+        self.network_agent = False
+        """Whether these pods are the overlay's agents; set by the fleet."""
         self.mount_count = max(template.volume_count, int(template.service_account_token))
 
 
@@ -113,10 +115,11 @@ class PodRecord:
 
     __slots__ = (
         "call", "container_index", "deletable", "deleted", "event_counts", "finished_seconds",
-        "has_sandbox", "image_backoff_seconds", "ip", "ip6", "key", "node", "operating", "phase", "plan", "pod",
-        "queued", "ready", "ready_container_count", "ready_seconds", "reason", "removing",
-        "request", "restart_count", "runs", "sandbox_ready", "sent", "spam_seconds", "spam_tokens", "stage",
-        "start_seconds", "started_count", "status", "step_seconds", "uid", "volumes_mounted",
+        "has_sandbox", "image_backoff_seconds", "ip", "ip6", "key", "node", "operating", "phase",
+        "placed", "plan", "pod", "queued", "ready", "ready_container_count", "ready_seconds",
+        "reason", "removing", "request", "restart_count", "runs", "sandbox_ready", "sent",
+        "spam_seconds", "spam_tokens", "stage", "start_seconds", "started_count", "status",
+        "step_seconds", "uid", "volumes_mounted",
     )  # fmt: skip
 
     def __init__(self, pod: Pod, node: int, plan: PodPlan) -> None:
@@ -134,6 +137,8 @@ class PodRecord:
         self.step_seconds = 0.0
         """When the current step began."""
         self.has_sandbox = False
+        self.placed = True
+        """Whether it counts against the node's pods and holds its addresses."""
         self.operating = False
         """Whether the pod counts as an operation in progress for the runtime."""
         self.volumes_mounted = False

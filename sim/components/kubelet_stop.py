@@ -114,6 +114,9 @@ class PodTerminators:
 
     def release(self, record: PodRecord) -> None:
         """Give back what a pod holds of its node: sandbox, addresses, its place."""
+        if not record.placed:
+            return
+        record.placed = False
         context = self._context
         node = record.node
         context.active_counts[node] -= 1

@@ -196,6 +196,9 @@ class Overlay:
             self.cpu_seconds[node] += whole
             self.entry_count += len(others) * self._entries_per_node
         self._rows[node] = row
+        for remote, column in self._columns.items():
+            if row[remote] < np.inf:
+                column[node] = row[remote]
         name = self.names[node]
         self._client.submit(
             node, Request("patch", "nodes", "", name, mutate=_annotate, then=self._annotated)
@@ -235,6 +238,7 @@ class Overlay:
         return float(law.node_joined_seconds(present_count))
 
     def _deliver(self, events: Sequence[WatchEvent], times_seconds: FloatArray) -> None:
+        """Node events have reached agents; infinity: another call serves that agent."""
         for event in events:
             new = event.new
             assert isinstance(new, Node)
@@ -245,23 +249,33 @@ class Overlay:
                 if self._published[index]:
                     self._published[index] = False
                     self._columns.pop(index, None)
-                    self._removed[index] = self._program(index, times_seconds)
-            elif new.backend_annotated and new.pod_cidr and not self._published[index]:
-                self._published[index] = True
-                self._removed.pop(index, None)
-                self._columns[index] = self._program(index, times_seconds)
+                    self._removed[index] = np.full(self.node_count_max, np.inf)
+                if index in self._removed:
+                    self._program(index, self._removed[index], times_seconds)
+            elif new.backend_annotated and new.pod_cidr:
+                if not self._published[index]:
+                    self._published[index] = True
+                    self._removed.pop(index, None)
+                    self._columns[index] = np.full(self.node_count_max, np.inf)
+                if index in self._columns:
+                    self._program(index, self._columns[index], times_seconds)
 
-    def _program(self, index: int, times_seconds: FloatArray) -> FloatArray:
-        """Change one remote node's entries on every node; return when: (n_nodes,), seconds."""
-        cost = self._one_seconds(int(self._published.sum()))
-        done = np.maximum(times_seconds, self._agent_free_seconds) + cost
-        members = self.agent_ready.copy()
+    def _program(self, index: int, done: FloatArray, times_seconds: FloatArray) -> None:
+        """Change one remote node's entries on every agent that has just heard of it.
+
+        ``done`` : (n_nodes,) float64 seconds, infinity where not done; modified.
+        """
+        members = self.agent_ready & (done == np.inf) & (times_seconds < np.inf)
         members[index] = False
-        done[~members] = np.inf
-        self._agent_free_seconds[members] = done[members]
+        if not members.any():
+            return
+        cost = self._one_seconds(int(self._published.sum()))
+        free = self._agent_free_seconds
+        finished = np.maximum(times_seconds[members], free[members]) + cost
+        done[members] = finished
+        free[members] = finished
         self.cpu_seconds[members] += cost
         self.entry_count += int(members.sum()) * self._entries_per_node
-        return done
 
     def entry_seconds(self, node: int, remote: int) -> float:
         """When a node had the entries of a remote node; infinity if it has not, -1 from before."""
