@@ -160,17 +160,13 @@ class Bootstrap:
         self._add(node)
         state.nodes.append(node)
         self._add(
-            Lease(
-                name=node.name, namespace="kube-node-lease", holder=node.name, renew_seconds=0.0
-            )
+            Lease(name=node.name, namespace="kube-node-lease", holder=node.name, renew_seconds=0.0)
         )
         self._add(Generic(name=node.name, kind_plural="csinodes"))
 
     # Pods.
 
-    def _pod(
-        self, name: str, template: PodTemplate, node: Node, owner: APIObject | None
-    ) -> Pod:
+    def _pod(self, name: str, template: PodTemplate, node: Node, owner: APIObject | None) -> Pod:
         address = node.internal_ip
         if not template.host_network:
             used = self._used_addresses.get(node.name, 1) + 1
@@ -289,7 +285,9 @@ class Bootstrap:
         selector = spec.get("selector")
         ports = tuple(
             ServicePort(
-                item["name"], item["port"], str(item.get("targetPort", item["port"])),
+                item["name"],
+                item["port"],
+                str(item.get("targetPort", item["port"])),
                 item["protocol"],
             )  # fmt: skip
             for item in spec["ports"]
@@ -308,8 +306,7 @@ class Bootstrap:
             Endpoint(pod.pod_ip, pod.node_name, True, True, False, pod.uid, pod.name)
             for pod in pods
         ] + [
-            Endpoint(node.internal_ip, node.name, True, True, False, 0, "")
-            for node in hosts or ()
+            Endpoint(node.internal_ip, node.name, True, True, False, 0, "") for node in hosts or ()
         ]
         piece = EndpointSlice(
             name=service.name if hosts else f"{service.name}-{_suffix(service.uid)}",

@@ -16,8 +16,9 @@ from sim.components.apiserver import APIServerParams
 from sim.components.controller_manager import ControllerManagerParams
 from sim.components.coredns import CoreDNSParams
 from sim.components.etcd import EtcdParams
+from sim.components.image import ImageParams
 from sim.components.kube_proxy_fleet import KubeProxyFleetParams
-from sim.components.kubelet_fleet import KubeletParams
+from sim.components.kubelet_params import KubeletParams
 from sim.components.overlay import OverlayParams
 from sim.components.scheduler import SchedulerParams
 
@@ -43,6 +44,12 @@ class ControlPlaneParams:
     etcd_host: HostParams = HostParams(core_count=4)
     """The machine of each external etcd member."""
     etcd: EtcdParams = EtcdParams()
+    etcd_disk: Literal["", "measured", "tmpfs", "nvme", "sata_ssd", "hdd", "network_volume"] = ""
+    """The disk under each member; empty: the cost profile's."""
+    etcd_link: Literal["loopback", "same_rack", "same_zone", "cross_zone", "cross_region"] = (
+        "same_zone"
+    )
+    """Between members on different machines."""
     apiserver: APIServerParams = APIServerParams()
     controller_manager: ControllerManagerParams = ControllerManagerParams()
     scheduler: SchedulerParams = SchedulerParams()
@@ -113,5 +120,6 @@ class ClusterParams:
     nodes: NodesParams = NodesParams(pools=(NodePoolParams(),))
     network: NetworkParams = NetworkParams()
     kubelet: KubeletParams = KubeletParams()
+    images: ImageParams = ImageParams()
     kube_proxy: KubeProxyFleetParams = KubeProxyFleetParams()
     coredns: CoreDNSParams = CoreDNSParams()

@@ -66,7 +66,7 @@ class Scheduler:
         self._process = process
         self._attempts = recorder["scheduling_attempts"]
         self._bindings = recorder["bindings"]
-        self._law = SchedulerLaw(law_params, configuration.parallelism)
+        self._law = SchedulerLaw(law_params, configuration.parallelism_count)
         self._rng = engine.stream(f"scheduler/{index}/preemption-offset")
         suffix = f"{index}"
         user = "system:kube-scheduler"
@@ -224,7 +224,7 @@ class Scheduler:
         decision = core.schedule(queued.shape, nominated_node=pod.nominated_node_name or None)
         seconds = self._law.cycle_seconds(
             self._cycle_shape(pod),
-            self.state.nodes_count,
+            self.state.node_count,
             decision.evaluated_nodes,
             decision.feasible_nodes,
         )
@@ -245,7 +245,7 @@ class Scheduler:
             result, plugin = "error", "node gone"
         else:
             result = "unschedulable"
-            plugin = next(iter(decision.rejecting_plugins), "")
+            plugin = min(decision.unschedulable_plugins, default="")
         self._attempts.append(
             (
                 started_seconds,
@@ -337,8 +337,13 @@ class Scheduler:
 
     def _unschedulable(self, queued: QueuedPod, decision: Any, core: SchedulingCore) -> None:
         pod = queued.pod
-        plugins = tuple(decision.rejecting_plugins)
-        preemption = core.preempt(queued.shape, offset=self._rng.integer(1 << 30))
+        plugins = tuple(sorted(decision.unschedulable_plugins))
+        preemption = core.preempt(
+            queued.shape,
+            offset=self._rng.integer(1 << 30),
+            diagnosis=decision.diagnosis,
+            pod_key=f"{pod.namespace}/{pod.name}",
+        )
         message = preemption.message
         nominated = preemption.nominated_node or ""
         victims = [

@@ -84,10 +84,10 @@ class SchedulerCache:
 
     def mark_terminating(self, pod: Pod) -> None:
         """A bound pod is being deleted gracefully: spreading no longer counts it."""
-        node_name = self._node_of.get(pod.uid)
-        if node_name is not None:
-            self._state.remove_pod(f"{pod.namespace}/{pod.name}")
-            self._put(pod, self.shape(pod), node_name)
+        if pod.uid in self._node_of:
+            self._state.set_terminating(
+                f"{pod.namespace}/{pod.name}", preempted=pod.disruption_target
+            )
 
     # Nodes.
 
@@ -134,8 +134,13 @@ class SchedulerCache:
         return True
 
     def check(self) -> list[str]:
-        """Return nodes on which the cache counts more than they can take."""
-        return list(self._state.overcommitted())
+        """Return what is broken: the core must hold exactly the pods that this cache placed."""
+        if len(self._state.pods) == len(self._node_of):
+            return []
+        return [
+            f"scheduler cache: {len(self._node_of)} pods placed,"
+            f" {len(self._state.pods)} in the core's state"
+        ]
 
 
 def _same_for_scheduling(new: APIObject, old: APIObject) -> bool:

@@ -1,0 +1,203 @@
+"""One cluster at run time: start, progress, invariants and gauges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from sim.base.objects import Pod
+from sim.cluster.bootstrap import InitialState
+from sim.cluster.gauges import GaugeSampler
+from sim.cluster.invariants import InvariantMonitor
+from sim.components.apiserver import APIServer
+from sim.components.client import ClientFactory
+from sim.components.controller_manager import ControllerManager
+from sim.components.coredns import CoreDNS
+from sim.components.endpoint import LoadBalancer
+from sim.components.etcd import Etcd
+from sim.components.kube_proxy_fleet import KubeProxyFleet
+from sim.components.kubelet_fleet import KubeletFleet
+from sim.components.overlay import Overlay
+from sim.components.ports import WatchEvent
+from sim.components.scheduler import Scheduler
+from sim.engine.engine import Engine
+from sim.engine.host import Host
+from sim.engine.tables import Recorder
+from sim.workload.pod_templates import PodTemplates
+
+GAUGE_INTERVAL_SECONDS = 1.0
+MONITOR_INTERVAL_SECONDS = 30.0
+MONITOR_PODS_PER_SECOND = 2000.0
+"""The monitor's own cost is bounded: it looks less often at a cluster with many pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    time_seconds: float
+    pods_total_count: int
+    pods_running_count: int
+    request_count: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Cluster:
+    """The parts of one cluster; made by `assemble.build`."""
+
+    engine: Engine
+    recorder: Recorder
+    hosts: list[Host]
+    etcd: Etcd
+    replicas: list[APIServer]
+    endpoint: LoadBalancer
+    clients: ClientFactory
+    schedulers: list[Scheduler]
+    controller_managers: list[ControllerManager]
+    kubelets: KubeletFleet
+    overlay: Overlay
+    proxies: KubeProxyFleet
+    coredns: CoreDNS
+    templates: PodTemplates
+    state: InitialState
+    driver: Any = None
+    sampler: GaugeSampler = field(init=False)
+    monitor: InvariantMonitor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sampler = GaugeSampler(self.engine, self.recorder, GAUGE_INTERVAL_SECONDS)
+        self.monitor = InvariantMonitor(self.engine, self.recorder, self.etcd)
+        self._declare_gauges()
+
+    # The life of a run.
+
+    def start(self) -> None:
+        """Bring everything up from the initial state; nothing happens before."""
+        self.etcd.start()
+        for replica in self.replicas:
+            replica.preload(self.state.objects)
+            replica.start()
+        self.replicas[0].group.facts.batch(
+            [
+                WatchEvent("ADDED", item.resource, item.key, item, None, item.resource_version, 0.0)
+                for item in self.state.objects
+            ]
+        )
+        self.kubelets.start()
+        self.proxies.start()
+        self.coredns.start()
+        for manager in self.controller_managers:
+            manager.start()
+        for scheduler in self.schedulers:
+            scheduler.start()
+        self.sampler.start()
+        self.engine.call_later(MONITOR_INTERVAL_SECONDS, self._observe)
+        if self.driver is not None:
+            self.driver.start()
+
+    def _observe(self, _: None) -> None:
+        self.monitor.observe()
+        pods_count = len(self.etcd.objects("pods"))
+        self.engine.call_later(
+            max(MONITOR_INTERVAL_SECONDS, pods_count / MONITOR_PODS_PER_SECOND), self._observe
+        )
+
+    def settled(self) -> bool:
+        """Whether the workload is done and no pod is on its way anywhere."""
+        if self.driver is not None and not self.driver.done:
+            return False
+        queues_empty = all(
+            scheduler.queue.active_count == 0
+            and scheduler.queue.backoff_count == 0
+            and scheduler.binding_count == 0
+            for scheduler in self.schedulers
+        )
+        return queues_empty and self._pods_at_rest()
+
+    def _pods_at_rest(self) -> bool:
+        for item in self.etcd.objects("pods").values():
+            assert isinstance(item, Pod)
+            if item.deletion_seconds >= 0.0 or (
+                item.node_name and not item.is_terminal and not item.ready
+            ):
+                return False
+        return True
+
+    @property
+    def pods_running_count(self) -> int:
+        """Pods whose containers run."""
+        snapshot_count = (
+            self.kubelets.workers.started_count - self.kubelets.terminators.stopped_count
+        )
+        return len(self.state.pods) + snapshot_count
+
+    def progress(self) -> Progress:
+        """Return how far the run is."""
+        return Progress(
+            self.engine.now,
+            len(self.etcd.objects("pods")),
+            self.pods_running_count,
+            sum(replica.request_count for replica in self.replicas),
+        )
+
+    def check(self) -> list[str]:
+        """Return the invariants that are broken; empty if the run is valid."""
+        problems = self.monitor.check()
+        problems += self.etcd.check()
+        for host in self.hosts:
+            problems += host.check()
+        for scheduler in self.schedulers:
+            problems += scheduler.check()
+        problems += self.kubelets.check()
+        problems += self.proxies.check()
+        problems += self.coredns.check()
+        return problems
+
+    def finish(self) -> None:
+        """Take the last sample."""
+        self.sampler.sample()
+
+    # Gauges.
+
+    def _declare_gauges(self) -> None:
+        level, rate = self.sampler.level, self.sampler.rate
+        for host in self.hosts:
+            cores = float(max(1, host.core_count))
+            read = partial(_work_seconds, host)
+            rate("host_cpu_utilization_ratio", host.name, read, per=cores, limit=1.0)
+            for name, process in host.processes.items():
+                instance = f"{host.name}/{name}"
+                rate("process_cpu_cores", instance, partial(getattr, process, "cpu_seconds"))
+        for index, scheduler in enumerate(self.schedulers):
+            for gauge, attribute in (
+                ("scheduler_active_pods", "active_count"),
+                ("scheduler_backoff_pods", "backoff_count"),
+                ("scheduler_unschedulable_pods", "unschedulable_count"),
+            ):
+                level(gauge, str(index), partial(getattr, scheduler.queue, attribute))
+        for replica in self.replicas:
+            name = str(replica.index)
+            level("apiserver_inflight_requests", name, partial(getattr, replica, "in_flight_count"))
+            for key, priority_level in replica.fairness.levels.items():
+                instance = f"{replica.index}/{key}"
+                level(
+                    "apf_executing_seats",
+                    instance,
+                    partial(getattr, priority_level, "seats_in_use"),
+                )
+                level(
+                    "apf_limit_seats", instance, partial(getattr, priority_level, "current_seats")
+                )
+        level("pods_running_pods", "cluster", lambda: self.pods_running_count)
+        level("etcd_database_bytes", "etcd", lambda: self.etcd.store.database_bytes)
+        for key, client in self.clients.clients.items():
+            if client.bucket is not None:
+                read = partial(getattr, client.bucket, "wait_sum_seconds")
+                rate("client_limiter_wait_ratio", key, read)
+
+
+def _work_seconds(host: Host) -> float:
+    host.settle()
+    return host.work_seconds

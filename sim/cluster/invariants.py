@@ -1,0 +1,137 @@
+"""What must hold in every cluster at every time, checked from outside at no simulated cost.
+
+A broken invariant means that a component is wrong, not that the modelled cluster is overloaded:
+the run is marked invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sim.base.objects import APIObject, Key, Node, Pod
+from sim.base.quantity import QuantityError
+from sim.components.etcd import Etcd
+from sim.engine.engine import Engine
+from sim.engine.tables import Recorder
+from sim.workload.pod_templates import amount
+
+_SHOWN_COUNT = 3
+
+
+class InvariantMonitor:
+    """Looks at the store and the fact tables, now and then and at the end."""
+
+    def __init__(self, engine: Engine, recorder: Recorder, etcd: Etcd) -> None:
+        self._engine = engine
+        self._recorder = recorder
+        self._etcd = etcd
+        self._revision = 0
+        self._problems: dict[str, None] = {}
+        self.check_count = 0
+
+    def observe(self) -> None:
+        """Check the present state; problems are kept for `check`."""
+        self.check_count += 1
+        revision = self._etcd.revision
+        if revision < self._revision:
+            self._add(f"etcd: revision went back from {self._revision} to {revision}")
+        self._revision = revision
+        pods = [item for item in self._etcd.objects("pods").values() if isinstance(item, Pod)]
+        nodes = self._etcd.objects("nodes")
+        self._revisions(pods, revision)
+        self._capacity(pods, nodes)
+        self._addresses(pods)
+
+    def _add(self, problem: str) -> None:
+        self._problems[problem] = None
+
+    def check(self) -> list[str]:
+        """Check the present state and the fact tables; return all problems found so far."""
+        self.observe()
+        self._conservation()
+        return list(self._problems)
+
+    def _revisions(self, pods: list[Pod], revision: int) -> None:
+        late = [pod.name for pod in pods if not 0 < pod.resource_version <= revision]
+        if late:
+            self._add(f"revisions: {len(late)} pods have one that etcd never gave: {_some(late)}")
+
+    def _capacity(self, pods: list[Pod], nodes: Mapping[Key, APIObject]) -> None:
+        used: dict[str, list[int]] = {}
+        extended: dict[tuple[str, str], int] = {}
+        for pod in pods:
+            if not pod.node_name or pod.is_terminal:
+                continue
+            template = pod.template
+            row = used.get(pod.node_name)
+            if row is None:
+                row = used[pod.node_name] = [0, 0, 0]
+            row[0] += template.cpu_requested_millicores
+            row[1] += template.memory_requested_bytes
+            row[2] += 1
+            for name, value in template.extended_requested.items():
+                key = (pod.node_name, name)
+                extended[key] = extended.get(key, 0) + value
+        for name, (cpu, memory, count) in used.items():
+            node = nodes.get(("", name))
+            if not isinstance(node, Node):
+                continue
+            for what, asked, offered in (
+                ("millicores", cpu, node.cpu_allocatable_millicores),
+                ("bytes of memory", memory, node.memory_allocatable_bytes),
+                ("pods", count, node.pods_allocatable_count),
+            ):
+                if asked > offered:
+                    self._add(f"capacity: node {name} holds {asked} {what} of {offered}")
+        for (name, resource), asked in extended.items():
+            node = nodes.get(("", name))
+            if isinstance(node, Node) and asked > _offered(node, resource):
+                self._add(f"capacity: node {name} holds {asked} of {resource}")
+
+    def _addresses(self, pods: list[Pod]) -> None:
+        owner: dict[str, Pod] = {}
+        for pod in pods:
+            if not pod.pod_ip or pod.template.host_network or pod.is_terminal:
+                continue
+            other = owner.setdefault(pod.pod_ip, pod)
+            if other is not pod:
+                self._add(
+                    f"addresses: {pod.pod_ip} belongs to {other.namespace}/{other.name} and to"
+                    f" {pod.namespace}/{pod.name}"
+                )
+
+    def _conservation(self) -> None:
+        """Pods created less pods deleted are the pods in the store; each counted once."""
+        rows = self._recorder["pods"]
+        transitions = self._recorder["pod_transitions"]
+        if not rows.enabled or not transitions.enabled:
+            return
+        created = rows.column("pod_uid")
+        if len(np.unique(created)) != len(created):
+            self._add("pods: the same uid was created twice")
+        gone = transitions.column("pod_uid")[transitions.mask_equal("transition", "deleted")]
+        if len(np.unique(gone)) != len(gone):
+            self._add("pods: the same pod was deleted twice")
+        alive = {item.uid for item in self._etcd.objects("pods").values()}
+        expected = set(np.setdiff1d(created, gone).tolist())
+        if alive - expected:
+            self._add(f"pods: {len(alive - expected)} in the store were never created")
+        lost = expected - alive
+        if lost:
+            self._add(f"pods: {len(lost)} were created, never deleted, and are not in the store")
+
+
+def _offered(node: Node, resource: str) -> int:
+    status = (node.manifest or {}).get("status") or {}
+    allocatable = status.get("allocatable") or status.get("capacity") or {}
+    try:
+        return amount(resource, allocatable.get(resource, 0))
+    except QuantityError:
+        return 0
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:_SHOWN_COUNT])
+    return shown + (" …" if len(names) > _SHOWN_COUNT else "")
