@@ -22,6 +22,7 @@ from sim.components.etcd_faults import FaultControl
 from sim.components.etcd_raft import Batch, Member, RaftGroup
 from sim.components.etcd_reads import Read, ReadLoop
 from sim.components.etcd_store import LEASE_TTL_SECONDS, Store
+from sim.components.etcd_watch import WatchFanOut
 from sim.components.ports import WatchEvent, Write
 from sim.costs.disk import DISKS, DiskLaw, DiskParams
 from sim.costs.etcd import EtcdLaw
@@ -29,10 +30,6 @@ from sim.costs.network import LINKS, LinkLaw, LinkParams
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 from sim.engine.tables import Recorder
-
-INLINE_WATCHER_COUNT_MAX = 8
-"""Up to this many watch streams their sending is part of the apply round (an apiserver has a
-handful); above it is a stage of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +56,15 @@ class EtcdParams:
         default=5_000, metadata={"source": "facts/model.md d.1 step 1"}
     )
     receiver_count_max: int = field(
-        default=2, metadata={"source": "measured machine: GOMAXPROCS; 0 means the host's cores"}
+        default=0,
+        metadata={
+            "source": "measured: etcd_range_closed.csv, amortisation at 8 clients; 0 means"
+            " one connection reader at work per two cores of the host"
+        },
     )
     receive_chunk_count_max: int = field(
-        default=8, metadata={"source": "measured: etcd_put_closed.csv, amortisation at 256 clients"}
+        default=16,
+        metadata={"source": "measured: etcd_put_closed.csv, amortisation at 256 clients"},
     )
 
     @property
@@ -116,6 +118,7 @@ class Etcd:
         disks = tuple(disks) or (DISKS["measured"],)
         self.members = [
             Member(
+                engine,
                 index,
                 hosts[index % len(hosts)],
                 DiskLaw(disks[index % len(disks)], engine.stream(f"etcd/{index}/fsync")),
@@ -129,7 +132,13 @@ class Etcd:
         member_link = LinkLaw(link or LINKS["loopback"], engine.stream("etcd/link"))
         self.direct = self.client_link.free
         self.raft = RaftGroup(
-            engine, self.members, law, member_link, self._committed, self._merged_apply_seconds
+            engine,
+            self.members,
+            law,
+            member_link,
+            self._committed,
+            self._merged_apply_seconds,
+            lambda: self._present_count,
         )
         self.store = Store(self._lease_made)
         self.frontends = [_Frontend(member, self._readers(member)) for member in self.members]
@@ -151,10 +160,7 @@ class Etcd:
         self._applying: list[Batch] = []
         self.applied_index = 0
         self._merged: Batch | None = None
-        self._watchers: list[tuple[Callable[[list[WatchEvent]], None], int]] = []
-        self.watcher_count = 0
-        self._fan_out_events: list[WatchEvent] = []
-        self._fan_out_busy = False
+        self.watches = WatchFanOut(self)
         self.forwarded: dict[Write, _Frontend] = {}
         self.no_space = False
         # accounts
@@ -170,7 +176,7 @@ class Etcd:
         self._problems: list[str] = []
 
     def _readers(self, member: Member) -> int:
-        return self.params.receiver_count_max or max(2, member.host.core_count)
+        return self.params.receiver_count_max or max(1, member.host.core_count // 2)
 
     # Storage --------------------------------------------------------------------------------
 
@@ -303,12 +309,8 @@ class Etcd:
 
     def _apply_demand(self, count: int, size_bytes: int) -> float:
         demand = self.law.apply_seconds(count, size_bytes)
-        watchers = self.watcher_count
-        if watchers:
-            if watchers <= INLINE_WATCHER_COUNT_MAX:
-                demand += count * watchers * self.law.params.watch_event_seconds
-            else:
-                demand += count * watchers * self.law.params.watch_notify_seconds
+        if self.watches.watcher_count:
+            demand += self.watches.apply_seconds(count)
         return demand
 
     def _committed(self, batch: Batch) -> None:
@@ -390,8 +392,8 @@ class Etcd:
                 self.backend.commit()
             elif self._waiting:
                 self._apply()
-        if events and self._watchers:
-            self._notify(events)
+        if events and self.watches.watcher_count:
+            self.watches.notify(events)
         for batch in batches:
             self._answer(batch)
         if self.reads.blocked:
@@ -482,53 +484,11 @@ class Etcd:
             client_name: who watches, for the snapshot.
             watcher_count: streams this stands for; each costs its own CPU.
         """
-        self._watchers.append((deliver, watcher_count))
-        self.watcher_count += watcher_count
+        self.watches.add(deliver, client_name, watcher_count)
 
     def unwatch(self, deliver: Callable[[list[WatchEvent]], None]) -> None:
         """Drop the watch registered with ``deliver`` (its apiserver has died)."""
-        for entry in list(self._watchers):
-            if entry[0] == deliver:
-                self._watchers.remove(entry)
-                self.watcher_count -= entry[1]
-
-    def _notify(self, events: list[WatchEvent]) -> None:
-        if self.watcher_count <= INLINE_WATCHER_COUNT_MAX:
-            self._send_events(events)
-            return
-        self._fan_out_events += events
-        if not self._fan_out_busy:
-            self._fan_out()
-
-    def _fan_out(self) -> None:
-        leader = self.raft.leader
-        events = self._fan_out_events
-        self._fan_out_events = []
-        if leader is None:
-            self._fan_out_busy = False
-            self._send_events(events)
-            return
-        self._fan_out_busy = True
-        leader.run(
-            self.law.watch_seconds(len(events) * self.watcher_count), self._fanned_out, events
-        )
-
-    def _fanned_out(self, events: list[WatchEvent]) -> None:
-        self._fan_out_busy = False
-        if self._fan_out_events:
-            self._fan_out()
-        self._send_events(events)
-
-    def _send_events(self, events: list[WatchEvent]) -> None:
-        if self.direct:
-            for deliver, _ in self._watchers:
-                deliver(events)
-        else:
-            self.engine.call_later(self.client_link.sample_seconds(), self._deliver, events)
-
-    def _deliver(self, events: list[WatchEvent]) -> None:
-        for deliver, _ in self._watchers:
-            deliver(events)
+        self.watches.remove(deliver)
 
     # Reads ----------------------------------------------------------------------------------
 

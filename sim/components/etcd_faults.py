@@ -258,6 +258,10 @@ class FaultControl:
         )
         return votes >= self._etcd.raft.quorum_count
 
+    def _cold_seconds(self) -> float:
+        """What a stage costs that was last needed a heartbeat ago."""
+        return self._etcd.law.cold_seconds(self._etcd.params.heartbeat_interval_seconds)
+
     def _campaign(self, candidate: Member) -> None:
         """Pre-vote and vote: two round trips, the second with two persisted terms."""
         self._election_call = None
@@ -271,7 +275,7 @@ class FaultControl:
             4.0 * link.sample_seconds()
             + candidate.disk.sample_seconds(0)
             + voter.disk.sample_seconds(0)
-            + 4.0 * etcd.law.params.read_index_wake_seconds
+            + 4.0 * (etcd.law.params.read_index_wake_seconds + self._cold_seconds())
         )
         self._election_call = etcd.engine.call_later(duration, self._elected, candidate)
 
@@ -347,7 +351,7 @@ class FaultControl:
             3.0 * link.sample_seconds()
             + best.disk.sample_seconds(0)
             + member.disk.sample_seconds(0)
-            + 4.0 * etcd.law.params.read_index_wake_seconds
+            + 4.0 * (etcd.law.params.read_index_wake_seconds + self._cold_seconds())
         )
         etcd.engine.call_later(duration, self._handed_over, (member, best))
 

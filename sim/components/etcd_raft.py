@@ -28,6 +28,9 @@ CATCH_UP_ENTRY_COUNT = 5_000
 """Entries kept behind the snapshot for members that lag (`facts/model.md` d.1)."""
 SNAPSHOT_BYTES_PER_SECOND = 100e6
 """Rate at which a lagging member receives and writes a snapshot: assumed."""
+SYSCALL_KEPT_SECONDS = 50e-6
+"""A system call shorter than this keeps its processor (Go's monitor looks every 20 µs or more):
+assumed from the runtime's published constants."""
 ENTRY_OVERHEAD_BYTES = 120
 """Key, request header and WAL record around a value.
 
@@ -63,7 +66,11 @@ class Batch:
 class Member:
     """One etcd process on its host and disk."""
 
-    def __init__(self, index: int, host: Host, disk: DiskLaw, law: EtcdLaw) -> None:
+    def __init__(self, engine: Engine, index: int, host: Host, disk: DiskLaw, law: EtcdLaw) -> None:
+        self._engine = engine
+        self._awake_seconds = 0.0
+        self._synced_seconds = 0.0
+        self._stalls = engine.stream(f"etcd/{index}/stall")
         self.index = index
         self.host = host
         self.process = host.process(f"etcd-{index}")
@@ -93,14 +100,33 @@ class Member:
     def run(self, demand_seconds: float, then: Callable[[Any], object], argument: Any) -> None:
         """Spend CPU that competes with everything else on the host."""
         host = self.host
+        process = self.process
         if host.running_count < host.core_count or host.core_count == 0:
             self.spin_cpu_seconds += self.law.params.spin_seconds
-        self.process.run(demand_seconds, then, argument)
+            if process.running_count == 0:
+                slept_seconds = self._engine.now - self._awake_seconds
+                if slept_seconds > 0.0:
+                    demand_seconds += self.law.cold_seconds(slept_seconds)
+        else:
+            params = self.law.params
+            if self._stalls.uniform() < params.stall_ratio:
+                wait_seconds = self._stalls.exponential(params.stall_seconds)
+                self._engine.call_later(
+                    wait_seconds, self._run_late, (demand_seconds, then, argument)
+                )
+                return
+        self._awake_seconds = self._engine.now + demand_seconds
+        process.run(demand_seconds, then, argument)
+
+    def _run_late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
+        self.process.run(*work)
 
     def sync_seconds(self, size_bytes: int) -> float:
         """Draw the duration of a WAL sync, a segment cut included when one is due."""
         self.sync_count += 1
-        duration = self.disk.sample_seconds(size_bytes)
+        now = self._engine.now
+        duration = self.disk.sample_seconds(size_bytes, now - self._synced_seconds)
+        self._synced_seconds = now + duration
         self.segment_bytes += size_bytes
         if self.segment_bytes >= SEGMENT_BYTES:
             self.segment_bytes = 0
@@ -108,6 +134,17 @@ class Member:
             duration += self.disk.sample_seconds(0)
         self.spin_cpu_seconds += duration * self.law.params.monitor_ratio
         return duration
+
+    def sync_stall_seconds(self, present_count: int) -> float:
+        """Draw the wait of the thread that returns from fdatasync for a processor."""
+        host = self.host
+        if host.running_count < host.core_count or host.core_count == 0:
+            return 0.0
+        params = self.law.params
+        if self._stalls.uniform() >= params.sync_stall_ratio:
+            return 0.0
+        mean = params.sync_stall_seconds + present_count * params.sync_stall_per_request_seconds
+        return self._stalls.exponential(mean)
 
     def persist(self, epoch: int, index: int) -> None:
         """Note that the log up to ``index``, written in ``epoch``, is durable."""
@@ -153,6 +190,7 @@ class RaftGroup:
         link: LinkLaw,
         on_commit: Callable[[Batch], None],
         merged_apply_seconds: Callable[[Batch], float],
+        present_count: Callable[[], int],
     ) -> None:
         self._engine = engine
         self.members = members
@@ -160,6 +198,7 @@ class RaftGroup:
         self.link = link
         self._on_commit = on_commit
         self._merged_apply_seconds = merged_apply_seconds
+        self._present_count = present_count
         self.leader: Member | None = members[0]
         self.followers = members[1:]
         self.quorum_count = len(members) // 2 + 1
@@ -209,7 +248,20 @@ class RaftGroup:
             if follower.alive:
                 self._send(follower, batch)
         batch.fsync_seconds = leader.sync_seconds(size_bytes)
-        engine.call_later(batch.fsync_seconds, self._synced, batch)
+        engine.call_later(batch.fsync_seconds, self._returned, batch)
+
+    def _returned(self, batch: Batch) -> None:
+        """The sync is done; its thread may have to wait for a processor."""
+        leader = self.leader
+        if batch.epoch != self.epoch or leader is None:
+            return
+        if batch.fsync_seconds > SYSCALL_KEPT_SECONDS:
+            wait_seconds = leader.sync_stall_seconds(self._present_count())
+            if wait_seconds > 0.0:
+                batch.fsync_seconds += wait_seconds
+                self._engine.call_later(wait_seconds, self._synced, batch)
+                return
+        self._synced(batch)
 
     def _synced(self, batch: Batch) -> None:
         leader = self.leader

@@ -8,6 +8,7 @@ fixed delay can be added (throttled volume, injected fault).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -85,11 +86,21 @@ class DiskParams:
     delay_seconds: float = field(
         default=0.0, metadata={"source": "none: a delay that the user or a fault adds"}
     )
+    rest_seconds: float = field(
+        default=280e-6,
+        metadata={"source": "measured: etcd_disk_fdatasync.csv, rows at 200/s against closed loop"},
+    )
+    """Extra duration after a long rest (halted virtual CPU, idle queue); reached asymptotically."""
     timer_excess_seconds: float = field(
-        default=0.0,
+        default=1.0e-3,
         metadata={"source": "measured: etcd_put_closed.csv, wal_fsync_p50_ms - fsync_delay_ms"},
     )
-    """Added once when there is a delay (the sleeping timer's own lateness)."""
+    """Lateness of a sleeper after a long ``delay_seconds``; reached asymptotically."""
+    rest_time_constant_seconds: float = field(
+        default=8e-3,
+        metadata={"source": "measured: etcd_put_closed.csv, rows with fsync_delay_ms"},
+    )
+    """Rest after which 63 % of ``rest_seconds`` is paid."""
 
 
 DISKS: dict[str, DiskParams] = {
@@ -99,6 +110,7 @@ DISKS: dict[str, DiskParams] = {
         # measured: etcd_disk_fdatasync.csv, tmpfs rows (0.1-0.2 microseconds)
         DiskParams(
             name="tmpfs",
+            rest_seconds=0.0,
             sync_median_seconds=0.2e-6,
             bytes_per_second=5e9,
             shape=lognormal_shape(2.0),
@@ -106,6 +118,7 @@ DISKS: dict[str, DiskParams] = {
         # assumed: data-centre NVMe with power-loss protection, flush is a no-op in the drive
         DiskParams(
             name="nvme",
+            rest_seconds=0.0,
             sync_median_seconds=60e-6,
             bytes_per_second=1.5e9,
             shape=lognormal_shape(5.0),
@@ -113,6 +126,7 @@ DISKS: dict[str, DiskParams] = {
         # assumed: SATA SSD without power-loss protection; upstream asks for p99 below 10 ms
         DiskParams(
             name="sata_ssd",
+            rest_seconds=0.0,
             sync_median_seconds=1.5e-3,
             bytes_per_second=300e6,
             shape=lognormal_shape(5.0),
@@ -120,6 +134,7 @@ DISKS: dict[str, DiskParams] = {
         # assumed: 7,200 rpm disk, one rotation is 8.3 ms, journal and data
         DiskParams(
             name="hdd",
+            rest_seconds=0.0,
             sync_median_seconds=14e-3,
             bytes_per_second=100e6,
             shape=lognormal_shape(4.0),
@@ -128,6 +143,7 @@ DISKS: dict[str, DiskParams] = {
         # median between 4 and 8 ms) lie above, today's volumes below: 2 ms is assumed
         DiskParams(
             name="network_volume",
+            rest_seconds=0.0,
             sync_median_seconds=2.0e-3,
             bytes_per_second=125e6,
             shape=lognormal_shape(6.0),
@@ -143,25 +159,45 @@ class DiskLaw:
     ``slowdown_ratio`` multiplies everything and may be changed while a run goes on (slow disk).
     """
 
-    __slots__ = ("_delay", "_per_byte", "_stream", "_table", "params", "slowdown_ratio")
+    __slots__ = (
+        "_delay",
+        "_per_byte",
+        "_rest",
+        "_rest_constant",
+        "_stream",
+        "_table",
+        "params",
+        "slowdown_ratio",
+    )
 
     def __init__(self, params: DiskParams, stream: Stream) -> None:
         self.params = params
         self.slowdown_ratio = 1.0
         self._stream = stream
         self._per_byte = 1.0 / (params.bytes_per_second * params.sync_median_seconds)
+        self._rest = params.rest_seconds
+        self._rest_constant = params.rest_time_constant_seconds
         self._delay = 0.0
         if params.delay_seconds > 0.0:
-            self._delay = params.delay_seconds + params.timer_excess_seconds
+            share = 1.0 - math.exp(-params.delay_seconds / params.rest_time_constant_seconds)
+            self._delay = params.delay_seconds + params.timer_excess_seconds * share
         probabilities, ratios = zip(*params.shape, strict=True)
         middles = (np.arange(_TABLE_COUNT) + 0.5) / _TABLE_COUNT
         table = np.interp(middles, probabilities, ratios) * params.sync_median_seconds
         self._table: list[float] = table.tolist()
 
-    def sample_seconds(self, written_bytes: float) -> float:
-        """Return the duration of one fdatasync after ``written_bytes``."""
+    def sample_seconds(self, written_bytes: float, rested_seconds: float = 0.0) -> float:
+        """Return the duration of one fdatasync.
+
+        Args:
+            written_bytes: written since the last one.
+            rested_seconds: since the last one ended.
+        """
         base = self._table[int(self._stream.uniform() * _TABLE_COUNT)]
-        return (base * (1.0 + written_bytes * self._per_byte) + self._delay) * self.slowdown_ratio
+        duration = base * (1.0 + written_bytes * self._per_byte) + self._delay
+        if rested_seconds > 0.0 and self._rest > 0.0:
+            duration += self._rest * (1.0 - math.exp(-rested_seconds / self._rest_constant))
+        return duration * self.slowdown_ratio
 
     def mean_seconds(self, written_bytes: float = 0.0) -> float:
         """Return the mean of the law for a given number of bytes."""

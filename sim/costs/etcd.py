@@ -9,6 +9,7 @@ monitor run; that burns CPU time but delays nobody (`spin_seconds`, `monitor_rat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,21 @@ class EtcdLawParams:
     """CPU burnt per wake-up when a core is idle."""
     monitor_ratio: float = _fitted(0.08, _PUT + " (rows with fsync_delay_ms)")
     """Cores burnt while an fdatasync is in flight."""
+    cold_seconds: float = _fitted(650e-6, _PUT + " (rows with fsync_delay_ms), etcd_put_open.csv")
+    """Extra CPU of a stage that wakes a process after a long sleep (cold caches, halted virtual
+    CPU); reached asymptotically."""
+    cold_time_constant_seconds: float = _fitted(8e-3, _PUT + " (rows with fsync_delay_ms)")
+    """Sleep after which 63 % of ``cold_seconds`` is paid."""
+    stall_ratio: float = _fitted(0.02, _RANGE + " (p99_ms)")
+    """Share of stages, started while all cores are busy, that wait in a run queue first."""
+    stall_seconds: float = _fitted(2.5e-3, _RANGE + " (p99_ms)")
+    """Mean of that wait (exponential)."""
+    sync_stall_ratio: float = _fitted(0.25, _PUT + " (wal_fsync quantiles)")
+    """Share of returns from fdatasync under load that find their processor given away."""
+    sync_stall_seconds: float = _fitted(0.3e-3, _PUT + " (wal_fsync quantiles)")
+    """Mean of the wait for another processor (exponential), without a backlog."""
+    sync_stall_per_request_seconds: float = _fitted(6.7e-6, _PUT + " (wal_fsync quantiles)")
+    """What each request present in etcd adds to that mean."""
     idle_cores: float = _fitted(0.03, _WATCH)
     """Cores burnt by a member that does nothing (ticks, heartbeats, timers)."""
     replicate_seconds: float = _fitted(8e-6, _PUT + " (members 3)")
@@ -84,6 +100,23 @@ class EtcdLawParams:
     """One event to one watcher, inside apply."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdClientParams:
+    """CPU of the measured load generator (Go clientv3), seconds of one core per stage."""
+
+    wake_seconds: float = _fitted(100e-6, _PUT)
+    """A connection's reader finds answers after having slept."""
+    call_seconds: float = _fitted(36e-6, _PUT)
+    """Encode a call, decode its answer, hand over to the caller."""
+    call_per_byte_seconds: float = _fitted(3e-9, _PUT)
+    key_seconds: float = _fitted(1.1e-6, _RANGE)
+    """Decode one key of a range (1 KiB values)."""
+    event_seconds: float = _fitted(3e-6, _WATCH)
+    """Decode one watch event."""
+    timer_seconds: float = _fitted(90e-6, "etcd_put_open.csv (generator_late_mean_ms)")
+    """Lateness of an open-loop arrival's timer on an idle machine."""
+
+
 class EtcdLaw:
     """The demands of each stage; all arguments are counts and bytes, all results core-seconds."""
 
@@ -118,6 +151,11 @@ class EtcdLaw:
             + count * (p.apply_seconds + p.guard_seconds)
             + size_bytes * p.apply_per_byte_seconds
         )
+
+    def cold_seconds(self, slept_seconds: float) -> float:
+        """Extra demand of the first stage after a sleep: ``c · (1 - exp(-t/τ))``."""
+        p = self.params
+        return p.cold_seconds * (1.0 - math.exp(-slept_seconds / p.cold_time_constant_seconds))
 
     def acknowledge_seconds(self, count: int) -> float:
         """Leader: take one follower's acknowledgement of ``count`` entries."""

@@ -1,0 +1,138 @@
+"""etcd's watch streams: who is told of a commit, when, and what the sending costs.
+
+**Modelled:** a handful of streams (apiservers) are served inside the apply round; many watchers are
+served stream by stream by the streams' own goroutines; a stream whose 128 places are full loses its
+watchers to the catch-up loop, which reads what they missed from the store every 100 ms and sends it
+in one piece. **Not modelled:** the victims' 10 ms retry on its own; fragments of large responses.
+**Source:** `facts/model.md` d.3.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sim.components.ports import WatchEvent
+
+if TYPE_CHECKING:
+    from sim.components.etcd import Etcd
+
+Deliver = Callable[[list[WatchEvent]], None]
+
+INLINE_WATCHER_COUNT_MAX = 8
+"""Up to this many watchers their sending is part of the apply round."""
+STREAM_PLACE_COUNT = 128
+"""Events a stream's channel holds. **Source:** `facts/model.md` d.3."""
+CATCH_UP_SECONDS = 0.1
+"""Period of the catch-up loop. **Source:** `facts/model.md` d.3."""
+SENDER_COUNT = 2
+"""Streams that send at the same time (GOMAXPROCS of the measured machine)."""
+
+
+class Stream:
+    """The watchers of one client connection."""
+
+    __slots__ = ("deliver", "missed", "name", "place_count", "queued", "watcher_count")
+
+    def __init__(self, deliver: Deliver, name: str, watcher_count: int) -> None:
+        self.deliver = deliver
+        self.name = name
+        self.watcher_count = watcher_count
+        self.place_count = 0
+        """Places taken in the channel."""
+        self.queued = False
+        self.missed: list[WatchEvent] = []
+        """Events left to the catch-up loop."""
+
+
+class WatchFanOut:
+    """All watch streams of one etcd, on its leader."""
+
+    def __init__(self, etcd: Etcd) -> None:
+        self._etcd = etcd
+        self.streams: list[Stream] = []
+        self.watcher_count = 0
+        self._queue: deque[tuple[Stream, list[WatchEvent]]] = deque()
+        self._sending_count = 0
+        self._catching_up = False
+        self.overflow_count = 0
+        """Times that a stream's channel was full."""
+
+    def add(self, deliver: Deliver, name: str, watcher_count: int) -> None:
+        """Register a stream that stands for ``watcher_count`` watchers."""
+        self.streams.append(Stream(deliver, name, watcher_count))
+        self.watcher_count += watcher_count
+
+    def remove(self, deliver: Deliver) -> None:
+        """Forget the streams that deliver to ``deliver``."""
+        for stream in list(self.streams):
+            if stream.deliver == deliver:
+                self.streams.remove(stream)
+                self.watcher_count -= stream.watcher_count
+
+    def apply_seconds(self, event_count: int) -> float:
+        """CPU that the watchers add to an apply round of ``event_count`` puts."""
+        params = self._etcd.law.params
+        if self.watcher_count <= INLINE_WATCHER_COUNT_MAX:
+            return event_count * self.watcher_count * params.watch_event_seconds
+        return event_count * self.watcher_count * params.watch_notify_seconds
+
+    def notify(self, events: list[WatchEvent]) -> None:
+        """Take the events of one apply round."""
+        if self.watcher_count <= INLINE_WATCHER_COUNT_MAX:
+            for stream in self.streams:
+                self._send(stream, events)
+            return
+        for stream in self.streams:
+            places = len(events) * stream.watcher_count
+            if stream.missed or (
+                stream.place_count and stream.place_count + places > STREAM_PLACE_COUNT
+            ):
+                self.overflow_count += 1
+                stream.missed += events
+                if not self._catching_up:
+                    self._catching_up = True
+                    self._etcd.engine.call_later(CATCH_UP_SECONDS, self._catch_up)
+                continue
+            stream.place_count += places
+            self._queue.append((stream, events))
+        self._next()
+
+    def _catch_up(self, _: None) -> None:
+        self._catching_up = False
+        for stream in self.streams:
+            if stream.missed:
+                events = stream.missed
+                stream.missed = []
+                stream.place_count += stream.watcher_count
+                self._queue.append((stream, events))
+        self._next()
+
+    def _next(self) -> None:
+        leader = self._etcd.raft.leader
+        while self._queue and self._sending_count < SENDER_COUNT:
+            stream, events = self._queue.popleft()
+            if leader is None:
+                self._send(stream, events)
+                continue
+            self._sending_count += 1
+            leader.run(
+                self._etcd.law.watch_seconds(len(events) * stream.watcher_count),
+                self._sent,
+                (stream, events),
+            )
+
+    def _sent(self, work: tuple[Stream, list[WatchEvent]]) -> None:
+        stream, events = work
+        self._sending_count -= 1
+        stream.place_count = max(0, stream.place_count - len(events) * stream.watcher_count)
+        self._next()
+        self._send(stream, events)
+
+    def _send(self, stream: Stream, events: list[WatchEvent]) -> None:
+        etcd = self._etcd
+        if etcd.direct:
+            stream.deliver(events)
+        else:
+            etcd.engine.call_later(etcd.client_link.sample_seconds(), stream.deliver, events)
