@@ -1,1 +1,1 @@
-"""Floor 8: the command line."""
+"""Floor 8: arguments in, text out, exit code; nothing is computed here."""

@@ -1,1 +1,1 @@
-"""Floor 7: experiment files, their expansion, execution and verdict."""
+"""Floor 7: an experiment file becomes runs, runs become verdicts."""

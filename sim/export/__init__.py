@@ -1,1 +1,1 @@
-"""Floor 6: result files for machines."""
+"""Floor 6: files for machines; the layout of a run directory and its readers."""

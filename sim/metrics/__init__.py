@@ -1,1 +1,1 @@
-"""Floor 5: published metrics, derived from recorded facts."""
+"""Floor 5: named metrics and distributions, derived from the fact tables after a run."""

@@ -1,1 +1,1 @@
-"""Floor 6: plots and pages for people."""
+"""Floor 6: figures and pages for people."""

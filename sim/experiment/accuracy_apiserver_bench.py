@@ -1,0 +1,245 @@
+"""The measured machine for apiserver runs: load clients, apiserver and etcd on one 2-core host.
+
+One row of `groundtruth/apiserver_*.csv` becomes one short run of the very components that clusters
+are made of. A load client is a closed or open loop with its own connection; its CPU per call and
+its waking up are part of the run, because client, apiserver and etcd shared the two cores.
+**Source:** groundtruth/README.md, "Control-plane ground truth".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sim.base.objects import APIObject
+from sim.components import facts
+from sim.components.apiserver import APIServer, APIServerParams
+from sim.components.endpoint import LoadBalancer
+from sim.components.etcd import Etcd, EtcdParams
+from sim.components.ports import Request
+from sim.costs.etcd import EtcdLaw
+from sim.costs.profile import Profile
+from sim.engine.engine import Engine
+from sim.engine.host import Host
+from sim.engine.tables import Recorder
+
+CORE_COUNT = 2
+"""**Source:** groundtruth/README.md, machine."""
+Prediction = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadClientLaw:
+    """CPU of the measured load generator (client-go, protobuf, TLS), seconds of one core."""
+
+    call_seconds: float = field(
+        default=190e-6,
+        metadata={"source": "measured: apiserver_verbs_closed.csv, client_cpu_ms_per_req of gets"},
+    )
+    write_seconds: float = field(
+        default=60e-6,
+        metadata={"source": "measured: apiserver_verbs_closed.csv, client_cpu_ms_per_req"},
+    )
+    """Per call with a body, on top."""
+    pod_seconds: float = field(
+        default=50e-6,
+        metadata={"source": "measured: apiserver_verbs_closed.csv, client_cpu_ms_per_req"},
+    )
+    """Per call that sends or returns a pod after writing it, on top."""
+    spin_seconds: float = field(
+        default=30e-6,
+        metadata={"source": "measured: apiserver_verbs_closed.csv, clients=1 against more"},
+    )
+    byte_seconds: float = field(
+        default=2.2e-9,
+        metadata={"source": "measured: apiserver_list.csv, client_cpu_ms_per_list"},
+    )
+    """Per byte of a response on the wire (decrypt, copy)."""
+    gunzip_byte_seconds: float = field(
+        default=0.0, metadata={"source": "measured: apiserver_list.csv, rows with gzip"}
+    )
+    timer_seconds: float = field(
+        default=1.06e-3,
+        metadata={"source": "measured: apiserver_verbs_open.csv, send_lag_p99_ms when idle"},
+    )
+    """Timers of an otherwise idle process fire up to this late (millisecond epoll)."""
+    rejected_sleep_seconds: float = field(
+        default=0.02, metadata={"source": "groundtruth/README.md: a rejected client waits 20 ms"}
+    )
+
+
+class Machine:
+    """Two cores with etcd, one apiserver and the load generator's process."""
+
+    def __init__(self, profile: Profile, seed: int, params: APIServerParams | None = None) -> None:
+        self.engine = Engine(seed)
+        names = frozenset(spec.name for spec in facts.ALL)
+        self.recorder = Recorder(facts.ALL, names)
+        self.host = Host(self.engine, "machine", CORE_COUNT)
+        self.etcd = Etcd(
+            self.engine,
+            self.recorder,
+            EtcdParams(quota_backend_bytes=8 * 1024**3),
+            EtcdLaw(profile.etcd),
+            [self.host],
+            disks=[profile.disk],
+        )
+        self.etcd.start()
+        self.server = APIServer(
+            self.engine,
+            self.recorder,
+            params or APIServerParams(network_seconds=0.0),
+            profile.apiserver,
+            self.etcd,
+            self.host.process("kube-apiserver"),
+            watch_law=profile.watch,
+        )
+        self.endpoint = LoadBalancer(self.engine, [self.server])
+        self.server.start()
+        self.client_cpu = self.host.process("client")
+        self.law = profile.apiserver
+        self.load_law = LoadClientLaw()
+        self.client_spin_seconds = 0.0
+        self._client_awake_seconds = 0.0
+        self._stalls = self.engine.stream("client/stall")
+        self.measuring = False
+
+    def preload(self, objects: Iterable[APIObject]) -> None:
+        """Put an initial state into etcd and the watch caches."""
+        self.endpoint.preload(list(objects), self.etcd.preload)
+
+    def run_client(
+        self, demand_seconds: float, then: Callable[[Any], object], argument: Any
+    ) -> None:
+        """Spend CPU of the load generator: cold start, spinning and stalls as in the apiserver."""
+        host = self.host
+        process = self.client_cpu
+        now = self.engine.now
+        if host.running_count < CORE_COUNT:
+            self.client_spin_seconds += self.load_law.spin_seconds
+            if process.running_count == 0:
+                slept_seconds = now - self._client_awake_seconds
+                if slept_seconds > 0.0:
+                    demand_seconds += 0.5 * self.law.cold(slept_seconds)
+        elif self._stalls.uniform() < self.law.stall_ratio:
+            wait_seconds = self._stalls.exponential(self.law.stall_seconds)
+            self.engine.call_later(
+                wait_seconds, lambda late: process.run(demand_seconds, then, late), argument
+            )
+            return
+        self._client_awake_seconds = now + demand_seconds
+        process.run(demand_seconds, then, argument)
+
+    def check(self) -> None:
+        """Stop if a conservation law is broken."""
+        problems = [*self.host.check(), *self.etcd.check()]
+        assert not problems, problems
+
+
+class LoadClient:
+    """One client of the load generator: asks for requests, measures them."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        user: str,
+        groups: tuple[str, ...],
+        demand_seconds: float,
+        make: Callable[[LoadClient], Request | None],
+    ) -> None:
+        self.machine = machine
+        self.user = user
+        self.groups = groups
+        self.demand_seconds = demand_seconds
+        self.make = make
+        """Returns the next request, None when the pool is used up."""
+        self.latencies: list[float] = []
+        self.rejected_count = 0
+        self.error_count = 0
+        self.closed = True
+        self.byte_seconds = 0.0
+        self._started_seconds = 0.0
+
+    def begin(self, _: object = None) -> None:
+        """Make a call as soon as the CPU allows; the loop then keeps itself going."""
+        self._started_seconds = self.machine.engine.now
+        self._send(None)
+
+    def _send(self, _: object) -> None:
+        request = self.make(self)
+        if request is None:
+            return
+        request.client = self
+        request.submitted_seconds = self._started_seconds
+        self.machine.endpoint.send(request)
+
+    def open_call(self, intended_seconds: float) -> None:
+        """Make one call of an open loop."""
+        machine = self.machine
+        request = self.make(self)
+        assert request is not None
+        request.client = self
+        request.submitted_seconds = intended_seconds
+        machine.run_client(0.5 * self.demand_seconds, machine.endpoint.send, request)
+
+    def receive(self, request: Request) -> None:
+        """Decode the response; a closed loop encodes its next call in the same go."""
+        share = 1.0 if self.closed else 0.5
+        demand = share * self.demand_seconds + self.byte_seconds * request.response_bytes
+        self.machine.run_client(demand, self._received, request)
+
+    def _received(self, request: Request) -> None:
+        machine = self.machine
+        now = machine.engine.now
+        rejected = request.code == 429
+        if machine.measuring:
+            if request.ok:
+                self.latencies.append(now - request.submitted_seconds)
+            elif rejected:
+                self.rejected_count += 1
+            else:
+                self.error_count += 1
+        if not self.closed:
+            return
+        if rejected:
+            machine.engine.call_later(self.machine.load_law.rejected_sleep_seconds, self.begin)
+            return
+        self._started_seconds = now
+        self._send(None)
+
+
+def quantiles_ms(latencies_seconds: Sequence[float]) -> Prediction:
+    """Return mean and quantiles of exact samples, in milliseconds."""
+    names = ("mean_ms", "p50_ms", "p90_ms", "p99_ms")
+    if not latencies_seconds:
+        return dict.fromkeys(names, float("nan"))
+    values = np.asarray(latencies_seconds) * 1000.0
+    quantiles = np.quantile(values, (0.5, 0.9, 0.99))
+    return dict(zip(names, (float(values.mean()), *map(float, quantiles)), strict=True))
+
+
+class CpuMeter:
+    """CPU used by the three processes since the meter was made."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._start = self._read()
+        self._start_seconds = machine.engine.now
+
+    def _read(self) -> tuple[float, float, float]:
+        machine = self._machine
+        client = machine.client_cpu.cpu_seconds + machine.client_spin_seconds
+        return machine.server.cpu_seconds(), machine.etcd.cpu_seconds(), client
+
+    def used_seconds(self) -> tuple[float, float, float]:
+        """Return (apiserver, etcd, client) CPU seconds."""
+        now = self._read()
+        a, b, c = (after - before for after, before in zip(now, self._start, strict=True))
+        return a, b, c
+
+    def elapsed_seconds(self) -> float:
+        """Return the simulated time since the meter was made."""
+        return self._machine.engine.now - self._start_seconds

@@ -1,0 +1,62 @@
+"""Writing that never leaves half a file or half a run directory behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sim.base.errors import Problem, UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file with LF line ends under a temporary name, then rename it."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it. Raises UserError E042."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """Return the error for a place that cannot be written."""
+    reason = error.strerror or type(error).__name__
+    return UserError(Problem(code="E042", message=f"cannot write: {reason}", file=str(path)))
+
+
+def json_text(value: Any) -> str:
+    """Return indented JSON in the order given, with a line end; non-finite floats are refused."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def staging_folder(final: Path) -> Path:
+    """Make and return an empty folder beside ``final`` in which to build it. Raises UserError."""
+    staging = final.with_name(f".{final.name}.partial-{os.getpid()}")
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(staging, error) from error
+    return staging
+
+
+def publish_folder(staging: Path, final: Path) -> None:
+    """Give a finished folder its name, replacing what had it. Raises UserError."""
+    old = final.with_name(f".{final.name}.old-{os.getpid()}")
+    try:
+        if final.exists():
+            final.replace(old)
+        staging.replace(final)
+    except OSError as error:
+        raise cannot_write(final, error) from error
+    shutil.rmtree(old, ignore_errors=True)
