@@ -16,7 +16,7 @@ from rich.table import Table
 from sim.base.errors import Problem, UserError
 from sim.base.exit_codes import ExitCode
 from sim.experiment.accuracy import FileResult, Report, Score, run_accuracy
-from sim.experiment.profile_file import load_profile
+from sim.experiment.calibrate_profile import load_profile
 
 _FIELDS = ("file", "conditions", "kind", "column", "measured", "predicted", "ratio", "met")
 
@@ -134,7 +134,7 @@ def _worst(result: FileResult) -> str:
 
 def report_lines(report: Report) -> list[tuple[str, ...]]:
     """Return one line of text cells per file, as the table shows them."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for result in report.files:
         ratio = result.median_ratio
         lines.append(
