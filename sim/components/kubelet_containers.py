@@ -158,7 +158,7 @@ class ContainerRuns:
         main = [item for item in record.runs if item.index >= plan.first_main_index]
         if len(main) == plan.main_count and not any(item.running for item in main):
             self._completed(record)
-        elif record.stage == RUNNING:
+        elif record.phase == "Running":
             self._context.publish(record)
 
     def _back_off(self, run: ContainerRun) -> None:

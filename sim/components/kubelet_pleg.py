@@ -4,8 +4,8 @@
 another; on-demand requests for one pod, which wait for a listing that is under way and for each
 other. Nothing happens between two listings, so they are not events: their times are computed when
 somebody asks.
-**Assumes:** the number of pods, and with it the duration of a listing, changes little between two
-questions about one node.
+**Assumes:** a listing does not wait for an inspection that is under way; the number of pods, and
+with it the duration of a listing, changes little between two questions about one node.
 **Source:** `facts/model.md` h.3.
 """
 
@@ -43,14 +43,23 @@ class Pleg:
     def _advance(self, node: int, now: float) -> float:
         """Bring the node's current listing up to ``now``; return when it began."""
         begin = self._begin_seconds[node]
-        cycle = self._pause_seconds + self._list_seconds[node]
-        if now >= begin + cycle:
-            begin += cycle
-            seconds = self._runtime.relist_seconds(self.pod_counts[node])
-            cycle = self._pause_seconds + seconds
-            begin += cycle * ((now - begin) // cycle)
-            self._begin_seconds[node] = begin
-            self._list_seconds[node] = seconds
+        following = begin + self._pause_seconds + self._list_seconds[node]
+        if now < following:
+            return begin
+        seconds = self._runtime.relist_seconds(self.pod_counts[node])
+        begin = following
+        if begin == self._changed_begin_seconds[node]:
+            looked_at = seconds + self._changed_counts[node] * self._inspect_seconds
+            following = begin + self._pause_seconds + looked_at
+            if now < following:
+                self._begin_seconds[node] = begin
+                self._list_seconds[node] = looked_at
+                return begin
+            begin = following
+        cycle = self._pause_seconds + seconds
+        begin += cycle * ((now - begin) // cycle)
+        self._begin_seconds[node] = begin
+        self._list_seconds[node] = seconds
         return begin
 
     def noticed_seconds(self, node: int, now: float) -> float:

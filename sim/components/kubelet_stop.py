@@ -67,13 +67,14 @@ class PodTerminators:
             return
         context = self._context
         started_count = record.started_count
+        ended = {run.index for run in record.runs or () if not run.running}
         self.abandon(record)
         record.stage = STOPPING
         if started_count:
             plan = record.plan
             for index in range(record.container_index):
                 container = plan.containers[index]
-                if container.is_init and not container.is_sidecar:
+                if index in ended or (container.is_init and not container.is_sidecar):
                     continue
                 context.events.report(
                     record, "Killing", f"Stopping container {container.name}",
