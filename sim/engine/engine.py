@@ -60,8 +60,9 @@ class Engine:
     """
 
     def __init__(self, seed: int, replication_index: int = 0) -> None:
-        self._environment = simpy.Environment()
-        self._schedule = self._environment.schedule
+        self.environment = simpy.Environment()
+        """SimPy's environment; for this package only."""
+        self._schedule = self.environment.schedule
         self._streams = StreamFactory(seed, replication_index)
         self.event_count = 0
         """Events processed so far."""
@@ -70,7 +71,7 @@ class Engine:
     @property
     def now(self) -> float:
         """Simulated time in seconds."""
-        return self._environment._now
+        return self.environment._now
 
     def call_later(
         self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
@@ -88,19 +89,19 @@ class Engine:
 
     def event(self) -> Event:
         """Return an untriggered event for a process to wait on (``.succeed(value)``)."""
-        return simpy.Event(self._environment)
+        return simpy.Event(self.environment)
 
     def sleep(self, delay_seconds: float) -> Event:
         """Return an event that happens after ``delay_seconds``; for processes."""
-        return simpy.Timeout(self._environment, delay_seconds)
+        return simpy.Timeout(self.environment, delay_seconds)
 
     def all_of(self, events: list[Event]) -> Event:
         """Return an event that happens when all of ``events`` have."""
-        return simpy.AllOf(self._environment, events)
+        return simpy.AllOf(self.environment, events)
 
     def process(self, generator: Generator[Any, Any, Any]) -> Process:
         """Start a generator as a process; its first step runs at the current instant."""
-        return simpy.Process(self._environment, generator)
+        return simpy.Process(self.environment, generator)
 
     def stream(self, name: str) -> Stream:
         """Return the random stream of that name; the same object for the same name."""
@@ -133,7 +134,7 @@ class Engine:
             simpy.events.URGENT,
             max(0.0, until_seconds - self.now),
         )
-        step = self._environment.step
+        step = self.environment.step
         try:
             while True:
                 done_count = 0

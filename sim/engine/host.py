@@ -13,7 +13,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
-from sim.engine.engine import Engine
+from sim.engine.engine import Call, Engine
 
 _TOLERANCE_SECONDS = 1e-10
 
@@ -41,20 +41,28 @@ class HostProcess:
 
 
 class Host:
-    """A machine with cores; ``core_count`` 0 means as many as there are jobs (never contended)."""
+    """A machine with cores; ``core_count`` 0 means as many as there are jobs (never contended).
+
+    While there are no more jobs than cores each job simply ends after its demand: it has a timer
+    of its own (*direct*). When one more arrives, all go into the shared heap until it is empty.
+    """
 
     __slots__ = (
-        "_armed_seconds", "_engine", "_jobs", "_last_seconds", "_rate", "_sequence", "_virtual",
-        "core_count", "job_area_seconds", "job_count", "name", "processes", "sojourn_sum_seconds",
-        "work_seconds",
+        "_armed_seconds", "_direct", "_engine", "_environment", "_jobs", "_last_seconds", "_rate",
+        "_sequence", "_virtual", "core_count", "job_area_seconds", "job_count", "name",
+        "processes", "sojourn_sum_seconds", "work_seconds",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, name: str, core_count: int) -> None:
         self._engine = engine
+        self._environment = engine.environment
         self.name = name
         self.core_count = core_count
         self.processes: dict[str, HostProcess] = {}
         self._jobs: list[tuple[float, int, float, HostProcess, Callable[[Any], object], Any]] = []
+        """Shared mode: (finishing value, sequence, arrival, process, callback, argument)."""
+        self._direct: dict[int, Call] = {}
+        """Direct mode: sequence → timer whose argument is the job."""
         self._armed_seconds: list[float] = []
         self._virtual = 0.0
         self._last_seconds = 0.0
@@ -80,7 +88,7 @@ class Host:
     @property
     def running_count(self) -> int:
         """Jobs present now."""
-        return len(self._jobs)
+        return len(self._jobs) + len(self._direct)
 
     def submit(
         self,
@@ -93,23 +101,65 @@ class Host:
         process.cpu_seconds += demand_seconds
         process.job_count += 1
         process.running_count += 1
-        engine = self._engine
-        now = engine.now
-        jobs = self._jobs
-        if jobs:
-            self._advance(now)
-        else:
-            self._virtual = 0.0
-            self._last_seconds = now
-        self._sequence += 1
-        heappush(
-            jobs,
-            (self._virtual + demand_seconds, self._sequence, now, process, callback, argument),
-        )
-        count = len(jobs)
+        now = self._environment._now
+        self._sequence = sequence = self._sequence + 1
+        direct = self._direct
         cores = self.core_count
-        self._rate = 1.0 if count <= cores or cores == 0 else cores / count
+        if not self._jobs:
+            count = len(direct)
+            if count < cores or not cores:
+                if count:
+                    present = count * (now - self._last_seconds)
+                    self.job_area_seconds += present
+                    self.work_seconds += present
+                self._last_seconds = now
+                direct[sequence] = self._engine.call_later(
+                    demand_seconds,
+                    self._finish_direct,
+                    (sequence, process, callback, argument, now, demand_seconds),
+                )
+                return
+            self._share(now)
+        else:
+            self._advance(now)
+        jobs = self._jobs
+        heappush(jobs, (self._virtual + demand_seconds, sequence, now, process, callback, argument))
+        count = len(jobs)
+        self._rate = 1.0 if count <= cores else cores / count
         self._arm(now)
+
+    def _finish_direct(
+        self,
+        job: tuple[int, HostProcess, Callable[[Any], object], Any, float, float],
+    ) -> None:
+        sequence, process, callback, argument, start_seconds, _ = job
+        now = self._environment._now
+        direct = self._direct
+        present = len(direct) * (now - self._last_seconds)
+        self.job_area_seconds += present
+        self.work_seconds += present
+        self._last_seconds = now
+        del direct[sequence]
+        self.job_count += 1
+        self.sojourn_sum_seconds += now - start_seconds
+        process.running_count -= 1
+        callback(argument)
+
+    def _share(self, now: float) -> None:
+        """Go from direct to shared mode: what is left of every job goes into the heap."""
+        direct = self._direct
+        self._virtual = 0.0
+        if direct:
+            present = len(direct) * (now - self._last_seconds)
+            self.job_area_seconds += present
+            self.work_seconds += present
+            for call in direct.values():
+                sequence, process, callback, argument, start_seconds, demand = call.argument
+                call.cancel()
+                left = max(0.0, demand - (now - start_seconds))
+                heappush(self._jobs, (left, sequence, start_seconds, process, callback, argument))
+            direct.clear()
+        self._last_seconds = now
 
     def _advance(self, now: float) -> None:
         elapsed = now - self._last_seconds
@@ -135,9 +185,9 @@ class Host:
         jobs = self._jobs
         if not jobs:
             return
-        now = self._engine.now
+        now = self._environment._now
         self._advance(now)
-        done: list[tuple[float, int, float, HostProcess, Callable[[Any], object], Any]] = []
+        done = []
         limit = self._virtual + _TOLERANCE_SECONDS
         while jobs and jobs[0][0] <= limit:
             job = heappop(jobs)
@@ -148,7 +198,7 @@ class Host:
             self.job_count += len(done)
             count = len(jobs)
             cores = self.core_count
-            self._rate = 1.0 if count <= cores or cores == 0 else cores / count
+            self._rate = 1.0 if count <= cores else cores / count
         if jobs:
             self._arm(now)
         for job in done:
@@ -156,13 +206,24 @@ class Host:
 
     def settle(self) -> None:
         """Bring the integrals up to the present (before reading them)."""
+        now = self._environment._now
         if self._jobs:
-            self._advance(self._engine.now)
+            self._advance(now)
+        elif self._direct:
+            present = len(self._direct) * (now - self._last_seconds)
+            self.job_area_seconds += present
+            self.work_seconds += present
+            self._last_seconds = now
 
-    def residual_sojourn_seconds(self) -> float:
-        """Return the time that the jobs still present have spent here, summed."""
-        now = self._engine.now
-        return sum(now - job[2] for job in self._jobs)
+    def _present(self) -> list[tuple[float, float]]:
+        """Return (arrival, CPU seconds still needed) of every job present."""
+        now = self._environment._now
+        shared = [(job[2], max(0.0, job[0] - self._virtual)) for job in self._jobs]
+        direct = [
+            (call.argument[4], max(0.0, call.argument[5] - (now - call.argument[4])))
+            for call in self._direct.values()
+        ]
+        return shared + direct
 
     def check(self) -> list[str]:
         """Return what is broken: Little's law and the utilisation law, as exact identities.
@@ -171,19 +232,20 @@ class Host:
         delivered equals the CPU time asked for less what unfinished jobs still need.
         """
         self.settle()
+        now = self._environment._now
+        present = self._present()
         problems = []
-        sojourn = self.sojourn_sum_seconds + self.residual_sojourn_seconds()
-        slack = 1e-6 + 1e-6 * sojourn
-        if abs(self.job_area_seconds - sojourn) > slack:
+        sojourn = self.sojourn_sum_seconds + sum(now - arrival for arrival, _ in present)
+        if abs(self.job_area_seconds - sojourn) > 1e-6 + 1e-6 * sojourn:
             problems.append(
                 f"host {self.name}: Little's law broken: jobs present integrate to"
                 f" {self.job_area_seconds:.9g} s but sojourn times sum to {sojourn:.9g} s"
             )
         asked = sum(process.cpu_seconds for process in self.processes.values())
-        unfinished = sum(max(0.0, job[0] - self._virtual) for job in self._jobs)
-        if abs(asked - unfinished - self.work_seconds) > 1e-6 + 1e-6 * asked:
+        delivered = asked - sum(left for _, left in present)
+        if abs(delivered - self.work_seconds) > 1e-6 + 1e-6 * asked:
             problems.append(
                 f"host {self.name}: utilisation law broken: {self.work_seconds:.9g} s delivered,"
-                f" {asked - unfinished:.9g} s asked for"
+                f" {delivered:.9g} s asked for"
             )
         return problems
