@@ -134,6 +134,8 @@ def expression_matches(expression: Json, labels: Mapping[str, str]) -> bool:
         left, right = int(labels[key]), int(values[0])
     except ValueError:
         return False
+    if not all(-(2**63) <= number < 2**63 for number in (left, right)):
+        return False  # Go's ParseInt refuses what does not fit into 64 bits
     return left > right if operator == "Gt" else left < right
 
 
