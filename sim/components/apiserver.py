@@ -197,6 +197,12 @@ class APIServer:
         self._writes = Writes(self)
         self._reads = Reads(self)
         self._garbage_debt_seconds = 0.0
+        self._host = host_process.host
+        self._submit = self.fanout.run_queue.submit
+        self._awake_seconds = 0.0
+        self._stalls = engine.stream(f"apiserver/{index}/stall")
+        self.spin_cpu_seconds = 0.0
+        """CPU burnt on otherwise idle cores; in no host's accounts because it delays nobody."""
         self.background = Background(self)
 
     # --------------------------------------------------------------------------- lifecycle
@@ -370,24 +376,39 @@ class APIServer:
     def run(
         self, demand_seconds: float, then: Callable[[Any], object], argument: Any = None
     ) -> None:
-        """Spend CPU on a request: with a wake-up if the process sleeps."""
+        """Spend CPU on a request: with a wake-up if the process sleeps, a stall if it is busy."""
         law = self.law
-        process = self.process
-        if process.running_count == 0:
-            demand_seconds += law.wake_seconds
+        host = self._host
+        now = self.engine.now
+        cores = host.core_count
+        if cores == 0 or host.running_count < cores:
+            self.spin_cpu_seconds += law.spin_seconds
+            if self.process.running_count == 0:
+                slept_seconds = now - self._awake_seconds
+                if slept_seconds > 0.0:
+                    demand_seconds += law.cold(slept_seconds)
+        elif self._stalls.uniform() < law.stall_ratio:
+            wait_seconds = self._stalls.exponential(law.stall_seconds)
+            self.engine.call_later(wait_seconds, self._run_late, (demand_seconds, then, argument))
+            return
+        self._awake_seconds = now + demand_seconds
         self._garbage_debt_seconds += demand_seconds
         if self._garbage_debt_seconds > law.garbage_cycle_seconds:
             self._collect_garbage()
-        self.fanout.run(demand_seconds, then, argument)
+        self._submit(demand_seconds, then, argument)
+
+    def _run_late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
+        self._submit(*work)
 
     def _collect_garbage(self) -> None:
-        law = self.law
-        share = law.garbage_share_ratio / (1.0 - law.garbage_share_ratio)
-        work = self._garbage_debt_seconds * share
+        """Mark the heap on one processor; the share of request work that this takes is constant."""
+        work = self._garbage_debt_seconds * self.law.garbage_ratio
         self._garbage_debt_seconds = 0.0
-        cores = max(1, self.process.host.core_count)
-        for _ in range(cores):
-            self.process.run(work / cores, _ignore)
+        self._submit(work, _ignore, None)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time used so far, idle spinning included."""
+        return self.process.cpu_seconds + self.spin_cpu_seconds
 
     def finish(self, request: Request, extra_seconds: float = 0.0) -> None:
         """Encode the response and send it."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from sim.base.objects import (
+    APIObject,
     CronJob,
     DaemonSet,
     Deployment,
@@ -203,6 +204,13 @@ class CommitFacts:
             elif self._objects.enabled:
                 self._object(event, resource)
         self._last_revision = events[-1].revision
+
+    def preloaded(self, objects: list[APIObject], now_seconds: float) -> None:
+        """Write the rows of objects that exist before the run begins."""
+        for item in objects:
+            version = item.resource_version
+            event = WatchEvent("ADDED", item.resource, item.key, item, None, version, now_seconds)
+            self.batch([event])
 
     def _pod(self, event: WatchEvent) -> None:
         new = cast(Pod, event.new)

@@ -1,9 +1,7 @@
 """The watch path of one apiserver replica: etcd's stream → watch caches → watchers.
 
 One CPU job brings a batch of events into the caches; everything that arrives meanwhile is the
-next batch. Deliveries are served first come, first served, by as many lanes as the replica has
-cores, as Go's run queue serves the watchers' goroutines; a lane carries a chunk of watchers per
-job. Requests that arrive while deliveries queue up stand behind them in the same run queue.
+next batch. Deliveries stand in the process' run queue like requests do, a chunk of watchers per job.
 
 **Modelled:** facts c.1, c.3: in-order fill and dispatch, shared serialisation, per-watcher send,
 eviction of slow watchers with the dispatcher's time budget, progress notifications for consistent
@@ -14,13 +12,14 @@ blocked watchers.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from sim.components.apiserver_facts import CommitFacts
+from sim.components.apiserver_runqueue import RunQueue
 from sim.components.ports import FleetWatcher, Watcher, WatchEvent
 from sim.components.watch_cache import WatchCache, filtered, retyped
 from sim.costs.watch import WatchLaw
@@ -34,7 +33,6 @@ _BUDGET_SECONDS_PER_SECOND = 0.05
 _BUDGET_MAX_SECONDS = 0.1
 """**Source:** time_budget.go :: refreshPerSecond, maxBudget."""
 _CHUNKS_PER_LANE_COUNT = 16
-_LANES_WITHOUT_LIMIT_COUNT = 16
 
 
 class _Batch:
@@ -81,10 +79,7 @@ class Fanout:
         """Newest revision that the fill stream has brought."""
         self.generation = 0
         """Counts restarts: what was started before the last one is void."""
-        cores = process.host.core_count
-        self._lane_limit_count = cores if cores > 0 else _LANES_WITHOUT_LIMIT_COUNT
-        self._lane_busy_count = 0
-        self._queue: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
+        self.run_queue = RunQueue(process)
         self._incoming: list[WatchEvent] = []
         self._filling = False
         self._waiting: list[tuple[int, WatchCache, Callable[[Any], object], Any]] = []
@@ -116,11 +111,8 @@ class Fanout:
     def reset(self) -> None:
         """Forget everything in memory: the process has died."""
         self.generation += 1
-        for _, then, argument in self._queue:
-            if then == self._after_run:  # requests are answered, if only with an error
-                self._engine.call_later(0.0, then, argument)
-        self._queue.clear()
-        self._lane_busy_count = 0
+        for then, argument in self.run_queue.flush():
+            self._engine.call_later(0.0, then, argument)  # requests are answered with an error
         self._incoming = []
         self._filling = False
         self._waiting = []
@@ -144,7 +136,7 @@ class Fanout:
             cache = self.caches.get(event.resource)
             if cache is not None and cache.is_watched:
                 demand += law.encode_seconds + law.encode_seconds_per_byte * size
-        self._process.run(demand, self._filled, (self.generation, events))
+        self.run_queue.submit(demand, self._filled, (self.generation, events))
 
     def _filled(self, argument: tuple[int, list[WatchEvent]]) -> None:
         generation, events = argument
@@ -252,12 +244,22 @@ class Fanout:
         return targets
 
     def _enqueue_chunks(self, targets: list[Watcher], batch: _Batch) -> None:
-        chunk_count = self._lane_limit_count * _CHUNKS_PER_LANE_COUNT
+        chunk_count = self.run_queue.limit_count * _CHUNKS_PER_LANE_COUNT
         size = -(-len(targets) // chunk_count)
         for start in range(0, len(targets), size):
             batch.open_count += 1
             chunk = targets[start : start + size]
-            self._enqueue(chunk, self._sent, (self.generation, batch, chunk))
+            demand = partial(self._demand, chunk)
+            self.run_queue.submit(demand, self._sent, (self.generation, batch, chunk))
+
+    def _demand(self, chunk: list[Watcher]) -> float:
+        law = self.law
+        demand = 0.0
+        for watcher in chunk:
+            for event in watcher.state.pending:
+                demand += law.deliver_seconds
+                demand += law.deliver_seconds_per_byte * event.new.size_bytes
+        return demand
 
     def _blocked(self, watcher: Watcher) -> None:
         """Give a watcher whose channel is full what is left of the dispatcher's patience."""
@@ -282,46 +284,6 @@ class Fanout:
         )
         self.on_evict(watcher, "too slow")
 
-    # --------------------------------------------------------------------------- run queue
-
-    def run(self, demand_seconds: float, then: Callable[[Any], object], argument: Any) -> None:
-        """Run a request's work: at once, or behind the deliveries that queue up already."""
-        if self._queue:
-            self._queue.append((demand_seconds, self._after_run, (self.generation, then, argument)))
-        else:
-            self._process.run(demand_seconds, then, argument)
-
-    def _after_run(self, argument: tuple[int, Callable[[Any], object], Any]) -> None:
-        generation, then, inner = argument
-        if generation == self.generation:
-            self._lane_done()
-        then(inner)
-
-    def _enqueue(self, work: Any, then: Callable[[Any], object], argument: Any) -> None:
-        if self._lane_busy_count < self._lane_limit_count:
-            self._lane_busy_count += 1
-            self._process.run(self._demand(work), then, argument)
-        else:
-            self._queue.append((work, then, argument))
-
-    def _demand(self, work: Any) -> float:
-        if isinstance(work, float):
-            return work
-        law = self.law
-        demand = 0.0
-        for watcher in work:
-            for event in watcher.state.pending:
-                demand += law.deliver_seconds
-                demand += law.deliver_seconds_per_byte * event.new.size_bytes
-        return demand
-
-    def _lane_done(self) -> None:
-        if self._queue:
-            work, then, argument = self._queue.popleft()
-            self._process.run(self._demand(work), then, argument)
-        else:
-            self._lane_busy_count -= 1
-
     # ---------------------------------------------------------------------------- delivery
 
     def _sent(self, argument: tuple[int, _Batch, list[Watcher]]) -> None:
@@ -335,7 +297,6 @@ class Fanout:
             if events:
                 state.pending = []
                 arrivals.append((watcher, events))
-        self._lane_done()
         if self.network_seconds > 0.0:
             self._engine.call_later(self.network_seconds, self._arrived, (batch, arrivals))
         else:
@@ -435,14 +396,14 @@ class Fanout:
         if found:
             batch.delivery_count += len(found)
             batch.open_count += 1
-            self._enqueue(demand, self._sent_own, (self.generation, batch, fleet, found))
+            work = (self.generation, batch, fleet, found)
+            self.run_queue.submit(demand, self._sent_own, work)
 
     def _sent_own(
         self, argument: tuple[int, _Batch, FleetWatcher, list[tuple[int, WatchEvent]]]
     ) -> None:
         if argument[0] != self.generation:
             return
-        self._lane_done()
         if self.network_seconds > 0.0:
             self._engine.call_later(self.network_seconds, self._arrived_own, argument)
         else:
@@ -474,36 +435,22 @@ class Fanout:
         batch.delivery_count += count * len(events)
         batch.open_count += 1
         each = sum(self.law.deliver(event.new.size_bytes) for event in events)
-        lanes = self._lane_limit_count
+        lanes = self.run_queue.limit_count
         share = each * count / lanes
         start = (self.generation, batch, fleet, events, mask, each)
         for lane in range(lanes):
-            work = [start] if lane == 0 else []
-            self._enqueue_share(share, work)
+            work = partial(self._start_share, start, share) if lane == 0 else share
+            self.run_queue.submit(work, _ignore, None)
 
-    def _enqueue_share(self, share_seconds: float, work: list[Any]) -> None:
-        if self._lane_busy_count < self._lane_limit_count:
-            self._lane_busy_count += 1
-            self._start_share((self.generation, share_seconds, work))
-        else:
-            self._queue.append((0.0, self._start_share, (self.generation, share_seconds, work)))
-
-    def _start_share(self, argument: tuple[int, float, list[Any]]) -> None:
-        generation, share_seconds, work = argument
-        if generation != self.generation:
-            return
-        if work:
-            self._forecast(work[0], share_seconds)
-        self._process.run(share_seconds, self._share_done, generation)
-
-    def _share_done(self, generation: int) -> None:
-        if generation == self.generation:
-            self._lane_done()
+    def _start_share(self, start: Any, share_seconds: float) -> float:
+        if start[0] == self.generation:
+            self._forecast(start, share_seconds)
+        return share_seconds
 
     def _forecast(self, start: Any, share_seconds: float) -> None:
         _, batch, fleet, events, mask, each = start
         host = self._process.host
-        runnable = host.running_count + self._lane_limit_count
+        runnable = host.running_count + self.run_queue.limit_count
         cores = host.core_count
         rate = 1.0 if cores == 0 or runnable <= cores else cores / runnable
         count = int(mask.sum())
@@ -526,3 +473,7 @@ class Fanout:
         if batch.open_count == 0:
             self._write_row(batch)
         deliver(events, times)
+
+
+def _ignore(_: object) -> None:
+    return

@@ -46,21 +46,27 @@ class Reads:
                 request.retry_after_seconds = 1.0
                 self._server.refuse(request, 429)
                 return
-            self._got((request, cache.objects.get(key), cache.revision, ""))
+            self._answer(request, cache.objects.get(key), 0.0)
         else:
             self._storage.get(request.resource, key, self._got, request)
 
     def _got(self, answer: Any) -> None:
         request, found, _, error = answer
+        call_seconds = self._server.law.storage_call_seconds
         if error:
             request.code = 504 if error == "timeout" else 500
-        elif found is None:
+            self._server.finish(request, call_seconds)
+        else:
+            self._answer(request, found, call_seconds)
+
+    def _answer(self, request: Request, found: APIObject | None, extra_seconds: float) -> None:
+        if found is None:
             request.code = 404
         else:
             request.code = 200
             request.result = found
             request.response_bytes = found.size_bytes
-        self._server.finish(request)
+        self._server.finish(request, extra_seconds)
 
     # -------------------------------------------------------------------------------- list
 

@@ -45,7 +45,7 @@ class Writes:
             "create": self._create,
             "update": self._change,
             "patch": self._change,
-            "delete": self._change,
+            "delete": self._reread,
             "deletecollection": self._delete_collection,
         }.get(verb)
 
@@ -94,19 +94,27 @@ class Writes:
         self._attempt(request, current, fresh=False, count=0)
 
     def _reread(self, request: Request, count: int = 0) -> None:
+        """Read the object from etcd, then compute the change on that.
+
+        A DELETE always begins so. **Source:** registry/store.go :: Delete (a Get without
+        resourceVersion); measured: etcd spends more on a DELETE of a ConfigMap than on its POST.
+        """
         key = (request.namespace, request.name)
         self._storage.get(request.resource, key, self._reread_done, (request, count))
 
     def _reread_done(self, answer: Any) -> None:
         (request, count), current, _, error = answer
+        call_seconds = self._server.law.storage_call_seconds
+        if not error and current is not None:
+            argument = (request, current, count + 1)
+            self._server.run(call_seconds, self._again, argument)
+            return
         if error:
             request.code = _ERROR_CODES.get(error, 500)
             self._server.finish(request)
-        elif current is None:
+        else:
             request.code = 404
             self._server.finish(request)
-        else:
-            self._attempt(request, current, fresh=True, count=count + 1)
 
     def _attempt(self, request: Request, current: APIObject, *, fresh: bool, count: int) -> None:
         """Compute the change on ``current`` and propose it."""

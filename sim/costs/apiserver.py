@@ -9,8 +9,9 @@ A request's demand is a sum of mechanisms, not a table of verbs:
            + patches × (decode, merge, convert twice)
            + bytes × (decode, encode)
 
-and each time the process is woken out of idleness it spends ``wake_seconds`` more. Go's garbage
-collector takes ``garbage_share_ratio`` of what is spent, in bursts.
+A job that wakes the sleeping process costs more the longer it slept; a job that starts while a core
+is idle makes Go's scheduler spin there, which costs CPU and no time. The garbage collector adds
+``garbage_ratio`` of what is spent, in bursts on all cores.
 **Source:** fitted to `groundtruth/apiserver_verbs_closed.csv`; residuals in
 `docs/model/apiserver.md`.
 """
@@ -18,6 +19,7 @@ collector takes ``garbage_share_ratio`` of what is spent, in bursts.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import exp
 from typing import NamedTuple
 
 _VERBS = "fitted: apiserver_verbs_closed.csv"
@@ -32,7 +34,7 @@ class RequestCost(NamedTuple):
     before_seconds: float
     """From priority and fairness to the first storage call (whole handler if there is none)."""
     call_seconds: float
-    """Per further storage call."""
+    """Per further transaction of the same request."""
     after_seconds: float
     """From the storage's answer to the end of the response."""
 
@@ -51,9 +53,8 @@ class APIServerLaw:
     patch_seconds: float = field(
         default=1200e-6, metadata={"source": _VERBS + ", patch_pod_status"}
     )
-    delete_seconds: float = field(
-        default=200e-6, metadata={"source": _VERBS + ", delete_configmap"}
-    )
+    bind_seconds: float = field(default=200e-6, metadata={"source": _VERBS + ", bind_pod"})
+    """POST pods/binding on top of a write."""
     pod_seconds: float = field(default=450e-6, metadata={"source": _VERBS + ", create_pod"})
     """Per write of a pod, on top of what any object costs."""
     decode_seconds_per_byte: float = field(
@@ -72,10 +73,22 @@ class APIServerLaw:
     after_share_ratio: float = field(
         default=0.4, metadata={"source": "assumed: encode and write against decode and admission"}
     )
-    wake_seconds: float = field(
-        default=160e-6, metadata={"source": _VERBS + ", clients=1 against more"}
+    spin_seconds: float = field(
+        default=100e-6, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
     )
-    """Each time the process is found idle: park, unpark, spin, cold caches."""
+    """CPU burnt per job that starts while a core is idle: the scheduler searches for work."""
+    cold_seconds: float = field(
+        default=600e-6, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+    )
+    """Extra CPU of a job that wakes the process after a long sleep, reached asymptotically."""
+    cold_time_constant_seconds: float = field(
+        default=4e-3, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+    )
+    """Sleep after which 63 % of ``cold_seconds`` is paid."""
+    stall_ratio: float = field(default=0.02, metadata={"source": _VERBS + ", p99_ms"})
+    """Share of jobs, started while all cores are busy, that first wait in a run queue."""
+    stall_seconds: float = field(default=6e-3, metadata={"source": _VERBS + ", p99_ms"})
+    """Mean of that wait (exponential)."""
     rejection_seconds: float = field(
         default=40e-6, metadata={"source": "fitted: apiserver_apf.csv, greedy600_get"}
     )
@@ -84,9 +97,8 @@ class APIServerLaw:
         default=0.015, metadata={"source": "fitted: idle_heartbeats.csv, intercept in nodes"}
     )
     """Cores that an idle apiserver uses."""
-    garbage_share_ratio: float = field(
-        default=0.2, metadata={"source": "assumed: Go at GOGC=100 with a small heap"}
-    )
+    garbage_ratio: float = field(default=0.2, metadata={"source": _VERBS + ", p99_ms"})
+    """Collector work per request work."""
     garbage_cycle_seconds: float = field(
         default=0.2, metadata={"source": "fitted: apiserver_verbs_closed.csv, p99_ms"}
     )
@@ -96,17 +108,22 @@ class APIServerLaw:
         """Return the CPU seconds of one request class."""
         head = self.base_seconds * self.authentication_share_ratio
         rest = self.base_seconds - head
-        call = self.storage_call_seconds
-        work = 0.0
+        write = self.storage_call_seconds + self.write_seconds
         if subresource == "token":
-            work = call + self.token_seconds
-        elif verb == "get":
-            work = call
-        elif verb in {"create", "update", "patch", "delete"}:
-            work = call + self.write_seconds + self._write_extra(verb, resource)
+            work = self.token_seconds
+        elif subresource == "binding":
+            work = write + self.bind_seconds
+        elif subresource == "eviction":
+            work = self.bind_seconds
+        elif verb in {"create", "update", "patch"}:
+            work = write + self._write_extra(verb, resource)
+        elif verb == "delete":
+            work = write
+        else:
+            work = 0.0
         work += rest
         after = work * self.after_share_ratio
-        return RequestCost(head, work - after, call + self.write_seconds, after)
+        return RequestCost(head, work - after, write, after)
 
     def _write_extra(self, verb: str, resource: str) -> float:
         extra = self.pod_seconds if resource == "pods" else 0.0
@@ -114,9 +131,11 @@ class APIServerLaw:
             extra += self.update_seconds
         elif verb == "patch":
             extra += self.update_seconds + self.patch_seconds
-        elif verb == "delete":
-            extra += self.delete_seconds
         return extra
+
+    def cold(self, slept_seconds: float) -> float:
+        """Return the extra demand of the first job after a sleep: ``c · (1 - exp(-t/τ))``."""
+        return self.cold_seconds * (1.0 - exp(-slept_seconds / self.cold_time_constant_seconds))
 
     def list_seconds(self, item_count: int, body_bytes: int) -> float:
         """Return the CPU seconds of filtering, encoding and compressing a list."""

@@ -17,6 +17,7 @@ import numpy as np
 from sim.base.objects import APIObject
 from sim.components import facts
 from sim.components.apiserver import APIServer, APIServerParams
+from sim.components.apiserver_runqueue import RunQueue
 from sim.components.endpoint import LoadBalancer
 from sim.components.etcd import Etcd, EtcdParams
 from sim.components.ports import Request
@@ -100,6 +101,7 @@ class Machine:
         self.endpoint = LoadBalancer(self.engine, [self.server])
         self.server.start()
         self.client_cpu = self.host.process("client")
+        self.client_queue = RunQueue(self.client_cpu)
         self.law = profile.apiserver
         self.load_law = LoadClientLaw()
         self.client_spin_seconds = 0.0
@@ -127,11 +129,13 @@ class Machine:
         elif self._stalls.uniform() < self.law.stall_ratio:
             wait_seconds = self._stalls.exponential(self.law.stall_seconds)
             self.engine.call_later(
-                wait_seconds, lambda late: process.run(demand_seconds, then, late), argument
+                wait_seconds,
+                lambda late: self.client_queue.submit(demand_seconds, then, late),
+                argument,
             )
             return
         self._client_awake_seconds = now + demand_seconds
-        process.run(demand_seconds, then, argument)
+        self.client_queue.submit(demand_seconds, then, argument)
 
     def check(self) -> None:
         """Stop if a conservation law is broken."""
