@@ -15,7 +15,7 @@ from hashlib import sha256
 from json import dumps
 from typing import Any, Generic, TypeVar
 
-from sim.base.objects import NEVER, APIObject, Key, OwnerReference, Pod, PodTemplate
+from sim.base.objects import NEVER, APIObject, Key, OwnerReference, Pod, PodTemplate, Workload
 from sim.components.client import Client
 from sim.components.events import EventRecorder
 from sim.components.informer import Informer
@@ -388,6 +388,23 @@ def slow_start(
         left_count -= batch_count
         batch_count = min(2 * batch_count, left_count)
     return done_count, False
+
+
+_TERMINATING = "status/terminatingReplicas"
+
+
+def terminating_count(workload: Workload) -> int:
+    """Return status.terminatingReplicas of a ReplicaSet or Deployment, kept as an annotation.
+
+    **Source:** gate DeploymentReplicaSetTerminatingReplicas (beta, on since v1.35).
+    """
+    return int(workload.annotations.get(_TERMINATING, "0"))
+
+
+def set_terminating(workload: Workload, count: int) -> None:
+    """Set status.terminatingReplicas of a clone that is about to be written."""
+    if count != terminating_count(workload):
+        workload.annotations = {**workload.annotations, _TERMINATING: str(count)}
 
 
 def owned_pod(owner: APIObject, kind: str, name: str, template: PodTemplate) -> Pod:

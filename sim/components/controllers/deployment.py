@@ -28,7 +28,9 @@ from sim.components.controllers.base import (
     Steps,
     Sync,
     safe_hash,
+    set_terminating,
     template_identity,
+    terminating_count,
     with_labels,
 )
 from sim.components.ports import Request
@@ -441,12 +443,14 @@ class _Rollout:
         ready = sum(item.ready_count for item in owned)
         available = sum(item.available_count for item in owned)
         updated = self.new.current_count if self.new is not None else 0
+        terminating = sum(terminating_count(item) for item in owned)
         if (
             deployment.observed_generation == deployment.generation
             and deployment.current_count == current
             and deployment.ready_count == ready
             and deployment.available_count == available
             and deployment.updated_count == updated
+            and terminating_count(deployment) == terminating
         ):
             return
         changed = deployment.clone()
@@ -455,4 +459,5 @@ class _Rollout:
         changed.ready_count = ready
         changed.available_count = available
         changed.updated_count = updated
+        set_terminating(changed, terminating)
         yield from self._update(changed, "status")

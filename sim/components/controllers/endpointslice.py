@@ -431,6 +431,11 @@ class EndpointsController(Controller):
         self._endpoints = context.informer("endpoints")
         self._triggers = TriggerTimes()
         membership.listeners.append(self.queue.add)
+        self._endpoints.add_handler(self._endpoints_changed)
+
+    def _endpoints_changed(self, kind: str, new: Endpoints, old: Endpoints | None) -> None:
+        if kind == "DELETED":
+            self.queue.add(new.key)
 
     def object_count(self, key: Key) -> int:
         """Return the pods of the service."""

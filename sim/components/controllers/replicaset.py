@@ -23,8 +23,10 @@ from sim.components.controllers.base import (
     Sync,
     WrittenRevisions,
     owned_pod,
+    set_terminating,
     slow_start,
     suffix,
+    terminating_count,
 )
 from sim.components.ports import Request
 
@@ -36,11 +38,12 @@ _PHASE_RANK = {"Pending": 0, "Unknown": 1, "Running": 2}
 class PodCounts:
     """Numbers of one owner's pods, kept up to date by pod events."""
 
-    __slots__ = ("active", "ready")
+    __slots__ = ("active", "ready", "terminating")
 
     def __init__(self) -> None:
         self.active = 0
         self.ready = 0
+        self.terminating = 0
 
     def apply(self, pod: Pod, sign: int) -> None:
         """Add (+1) or take away (-1) one pod."""
@@ -48,6 +51,8 @@ class PodCounts:
             self.active += sign
             if pod.ready:
                 self.ready += sign
+        elif not pod.is_terminal:
+            self.terminating += sign
 
 
 def scrambled(uid: int) -> int:
@@ -148,7 +153,7 @@ class ReplicaSetController(Controller):
             return REQUEUE
         uid = replica_set.uid
         counts = self._counts.get(uid) or PodCounts()
-        active, ready = counts.active, counts.ready
+        active, ready, terminating = counts.active, counts.ready, counts.terminating
         available = self._available_count(replica_set, ready)
         failed = False
         if replica_set.deletion_seconds < 0.0 and self._expectations.satisfied(key):
@@ -157,7 +162,7 @@ class ReplicaSetController(Controller):
                 failed = yield from self._create(replica_set, min(-difference, BURST_COUNT))
             elif difference > 0:
                 failed = yield from self._delete(replica_set, min(difference, BURST_COUNT))
-        written = yield from self._write_status(replica_set, active, ready, available)
+        written = yield from self._write_status(replica_set, active, ready, available, terminating)
         if failed or not written:
             return ERROR
         if ready != available:
@@ -237,7 +242,7 @@ class ReplicaSetController(Controller):
         return [pod for item in siblings for pod in self._pods.of(item.uid)]
 
     def _write_status(
-        self, replica_set: ReplicaSet, active: int, ready: int, available: int
+        self, replica_set: ReplicaSet, active: int, ready: int, available: int, terminating: int
     ) -> Steps:
         """PUT the status if it changed; once more on the fresh object after a conflict."""
         current = replica_set
@@ -247,6 +252,7 @@ class ReplicaSetController(Controller):
                 and current.current_count == active
                 and current.ready_count == ready
                 and current.available_count == available
+                and terminating_count(current) == terminating
             ):
                 return True
             changed = current.clone()
@@ -254,6 +260,7 @@ class ReplicaSetController(Controller):
             changed.current_count = active
             changed.ready_count = ready
             changed.available_count = available
+            set_terminating(changed, terminating)
             response = yield self.client.call(
                 Request(
                     "update", "replicasets", changed.namespace, changed.name,

@@ -8,6 +8,7 @@ from typing import Any
 from sim.base.objects import APIObject, ContainerSpec, Lease, Node, Pod, PodTemplate
 from sim.components import facts
 from sim.components.controller_manager import ControllerManager, ControllerManagerParams
+from sim.components.controllers.daemonset import target_node
 from sim.components.informer import Informer
 from sim.components.ports import Request
 from sim.costs.controllers import ControllerManagerLaw
@@ -27,8 +28,32 @@ def make_template(name: str = "web", **options: Any) -> PodTemplate:
     )
 
 
+class QuickWatchServer(InstantAPIServer):
+    """Delivers watch events just before the response, and knows deletecollection."""
+
+    def _commit(self, kind: str, new: APIObject, old: APIObject | None) -> None:
+        delay_seconds = self.delay_seconds
+        self.delay_seconds = delay_seconds / 2 - 0.0005
+        super()._commit(kind, new, old)
+        self.delay_seconds = delay_seconds
+
+    def _deletecollection(self, request: Request) -> None:
+        for item in list(self._table(request.resource).values()):
+            if item.namespace == request.namespace:
+                one = Request("delete", request.resource, item.namespace, item.name)
+                self._delete(one)
+        request.code = 200
+
+    def _handle(self, request: Request) -> None:
+        super()._handle(request)
+        self.codes.append(request.code)
+
+    codes: list[int]
+    """HTTP status of every request handled, in the order of ``requests``."""
+
+
 class StandInScheduler:
-    """Binds pods round robin, one binding and one event each."""
+    """Binds pods round robin, daemon pods to their node."""
 
     def __init__(self, server: InstantAPIServer) -> None:
         self._client = server.clients.client("scheduler")
@@ -45,7 +70,7 @@ class StandInScheduler:
         if kind != "ADDED" or new.node_name or new.deletion_seconds >= 0:
             return
         names = [item.name for item in self._nodes.objects.values()]
-        node_name = names[self._index % len(names)]
+        node_name = target_node(new) or names[self._index % len(names)]
         self._index += 1
 
         def bind(current: APIObject) -> APIObject:
@@ -71,8 +96,10 @@ class StandInKubelet:
         self._begun: set[int] = set()
         self._stopping: set[int] = set()
         self._ip_count = 0
+        self._spread_count = 0
         self.run_seconds = -1.0
         self.start_spread_seconds = 0.0
+        self.stop_spread_seconds = 0.0
         self.dead_nodes: set[str] = set()
 
     def start(self) -> None:
@@ -84,12 +111,20 @@ class StandInKubelet:
         if new.deletion_seconds >= 0:
             if new.uid not in self._stopping:
                 self._stopping.add(new.uid)
-                self._status(new, phase="Succeeded" if new.is_terminal else "Failed", then=True)
+                self._engine.call_later(self._spread(self.stop_spread_seconds), self._stop, new)
         elif new.uid not in self._begun:
             self._begun.add(new.uid)
             self._status(new, start_seconds=self._engine.now)
-            spread = self.start_spread_seconds * (self._ip_count % 97) / 97
+            spread = self._spread(self.start_spread_seconds)
             self._engine.call_later(self._start_seconds + spread, self._run, new)
+
+    def _spread(self, seconds: float) -> float:
+        """Spread over an interval, in steps of the golden ratio."""
+        self._spread_count += 1
+        return seconds * (self._spread_count * 0.6180339887 % 1.0)
+
+    def _stop(self, pod: Pod) -> None:
+        self._status(pod, phase="Succeeded" if pod.is_terminal else "Failed", then=True)
 
     def _run(self, pod: Pod) -> None:
         self._ip_count += 1
@@ -138,7 +173,8 @@ class World:
         **params: Any,
     ) -> None:
         self.engine = Engine(seed=1)
-        self.server = InstantAPIServer(self.engine, delay_seconds)
+        self.server = QuickWatchServer(self.engine, delay_seconds)
+        self.server.codes = []
         self.recorder = Recorder(facts.ALL)
         self.host = Host(self.engine, "control-plane-0", 2)
         if high_qps:
@@ -191,9 +227,11 @@ class World:
         self.driver.patch(resource, namespace, name, mutate)
 
     def counts(self, since_seconds: float) -> Counter[tuple[str, str, str]]:
-        """Requests by (user's last word, verb, resource) since a time."""
+        """Requests by (user's last word, verb, resource) since a time; conflicts apart."""
         return Counter(
-            (user.rpartition(":")[2], verb, resource)
-            for seconds, user, verb, resource, _ in self.server.requests
+            (user.rpartition(":")[2], verb, resource + (" 409" if code == 409 else ""))
+            for (seconds, user, verb, resource, _), code in zip(
+                self.server.requests, self.server.codes, strict=True
+            )
             if seconds >= since_seconds
         )
