@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sim.base.duration import parse_duration_seconds
@@ -58,8 +58,15 @@ class PodTemplates:
         """PriorityClass name → value; classes must be known before the pods that name them."""
         self.default_priority = 0
 
-    def template(self, manifest: Mapping[str, Any], namespace: str = "") -> PodTemplate:
+    def template(
+        self,
+        manifest: Mapping[str, Any],
+        namespace: str = "",
+        check: Callable[[Mapping[str, Any]], object] | None = None,
+    ) -> PodTemplate:
         """Return the template of a v1 Pod or of a workload's ``spec.template``.
+
+        ``check`` sees the manifest if its content is new, and may raise to refuse it.
 
         Raises:
             QuantityError: a resource amount that is not a quantity.
@@ -76,6 +83,8 @@ class PodTemplates:
         content = json.dumps([place, labels, annotations, spec], sort_keys=True, default=str)
         found = self._by_content.get(content)
         if found is None:
+            if check is not None:
+                check(manifest)
             found = self._make(place, labels, annotations, spec, content)
             self._by_content[content] = found
         return found

@@ -1,0 +1,88 @@
+"""Manifest files → plain v1 objects, with the way back to file, line and column.
+
+Several documents per file, ``List`` kinds taken apart, anchors and merge keys as kubectl reads
+them. Places are looked up only when a problem has to be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sim.base.errors import Problem, UserError
+from sim.base.yaml_strict import Dialect, Document, ends_without_newline, load_documents
+from sim.workload.object_reader import ObjectReader, ReadReport, node_from_manifest
+
+__all__ = ["Manifests", "ObjectReader", "ReadReport", "load_manifests", "node_from_manifest"]
+
+
+class Manifests(list[dict[str, Any]]):
+    """A list of v1 objects that knows where each came from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[tuple[Document, tuple[str | int, ...]]] = []
+        """Document and path inside it of each object, in the same order."""
+        self.warnings: list[Problem] = []
+
+    def problem(
+        self, index: int, code: str, message: str, path: Iterable[str | int] = (), **details: Any
+    ) -> Problem:
+        """Return a problem that points into object ``index``; details as of `Document.problem`."""
+        document, prefix = self.sources[index]
+        return document.problem(code, message, (*prefix, *path), **details)
+
+
+def load_manifests(*paths: str | Path) -> Manifests:
+    """Read manifest files.
+
+    Raises:
+        UserError: a file cannot be read, is not YAML, is cut off or holds something else than
+            objects; the problems of all files at once.
+    """
+    found = Manifests()
+    problems: list[Problem] = []
+    for path in paths:
+        last: Document | None = None
+        try:
+            for document in load_documents(path, dialect=Dialect.KUBERNETES):
+                last = document
+                _take(document, document.data, (), found, problems)
+        except UserError as error:
+            problems.extend(error.problems)
+        else:
+            if last is None:
+                problems.append(Problem(code="E005", message="no object in it", file=str(path)))
+            elif ends_without_newline(last):
+                found.warnings.append(
+                    Problem(code="W007", message="the file may be cut off", file=str(path))
+                )
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def _take(
+    document: Document,
+    data: Any,
+    path: tuple[str | int, ...],
+    found: Manifests,
+    problems: list[Problem],
+) -> None:
+    if data.__class__ is not dict:
+        problems.append(document.problem("E033", "an object is a mapping", path))
+        return
+    kind = data.get("kind")
+    if kind.__class__ is str and kind.endswith("List") and "items" in data:
+        items = data["items"]
+        if items is None:
+            return
+        if not isinstance(items, list):
+            problems.append(document.problem("E033", "items is a list", (*path, "items")))
+            return
+        for index, item in enumerate(items):
+            _take(document, item, (*path, "items", index), found, problems)
+        return
+    found.append(data)
+    found.sources.append((document, path))
