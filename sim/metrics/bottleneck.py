@@ -103,7 +103,10 @@ def describe(resource: Resource) -> str:
         "scheduler": "the scheduling loop of {}",
         "workqueue": "the workqueue {}",
     }
-    return words.get(resource.kind, resource.kind + " {}").format(resource.name)
+    name = resource.name
+    for prefix in ("system:serviceaccount:kube-system:", "system:"):
+        name = name.removeprefix(prefix)
+    return words.get(resource.kind, resource.kind + " {}").format(name)
 
 
 def _idle_sentence(derivation: Derivation, top: Resource | None) -> str:
