@@ -165,9 +165,7 @@ class CoreDNS:
         self._faults = recorder["faults"]
         self.params = params
         self._running_pod_count = running_pod_count
-        self._replicas = [
-            _Replica(engine, clients, index) for index in range(params.replica_count)
-        ]
+        self._replicas = [_Replica(engine, clients, index) for index in range(params.replica_count)]
         internal, external = queries_per_name(params)
         self.queries_per_name = (
             1.0 - params.external_ratio

@@ -1,74 +1,85 @@
 """kube-proxy on every node, held as arrays: watch, bounded-frequency runner, rule syncs.
 
-**Modelled:** Services and EndpointSlices delivered to each node at its own time; the runner
-(first change after idle runs at once, then at least ``min_sync_period_seconds`` from the
-*completion* of a sync to the start of the next); coalescing of everything that arrives before a
-sync starts; partial, initial and periodic full syncs; large-cluster mode and its cleanup listing;
-duration and CPU from the laws in `sim.costs.kube_proxy`; network programming latency per node.
-**Not modelled:** conntrack flushing, topology hints, the health-check server.
-**Source:** `facts/model.md` (f).
+**Modelled:** Services and EndpointSlices delivered to each node at its own time (what is sent to a
+node later arrives later; any number of apiserver replicas); the runner (first change after idle
+runs at once, then at least ``min_sync_period_seconds`` from the *completion* of a sync to the start
+of the next, a timer without changes, a retry after a failed run); coalescing of everything that
+arrives before a sync starts; partial, initial and periodic full syncs; large-cluster mode and its
+clean-up listing; nodes that join, die and come back; duration and CPU from the laws in
+`sim.costs.kube_proxy`; network programming latency per node.
+**Not modelled:** conntrack flushing, topology hints, the health-check server, waits for the
+xtables lock.
+**Source:** `facts/model.md` (f). The readable twin is `sim.components.kube_proxy_reference`.
 
-How the arrays work. Node i has at most one pending sync: its number ``_number[i]`` and start time
-``_start[i]``. Changes arrive in batches with one delivery time per node, in order. For a batch,
-nodes whose pending sync has started before the delivery are *closed* first: their sync's duration
-follows from what it has coalesced. Then every node either joins its pending sync or opens the
-next one. A change remembers, per node, the number of the sync that will program it; completions
-are kept per node in a ring, so that a change's programming times are one gather once all nodes
-have closed that sync. Work per batch is a fixed number of operations on arrays of n nodes.
+How the arrays work. Node i has one next sync: its start (that of a timer as long as nothing is
+requested) and its number. Changes arrive in batches with one delivery time per node. For a batch,
+nodes whose next sync starts before the delivery are *closed* first: their sync's duration follows
+from what it has coalesced. Then every node joins the sync requested already or requests the next
+one. A change remembers, per node, the number of the sync that will program it; completions are
+kept per node in a ring, so a change's programming times are one gather once all nodes have closed
+that sync. Work per batch is a fixed number of operations on arrays of n nodes; without changes
+there is one event per window of timers.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
-from annotated_types import Ge, Gt
 
 from sim.base.objects import APIObject, EndpointSlice, Key, Service
-from sim.components.ports import APIEndpoint, FleetWatcher, WatchEvent
-from sim.components.proxy_state import ProxyState, SliceChange
-from sim.costs.kube_proxy import KubeProxyParams
-from sim.costs.kube_proxy_payload import LARGE_CLUSTER_ENDPOINTS_COUNT, SyncLoad
-from sim.engine.engine import Engine
+from sim.components.client import Client
+from sim.components.kube_proxy_runners import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    KubeProxyFleetParams,
+    ProxyRunners,
+)
+from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
+from sim.components.proxy_state import NO_COUNTS, SERVICES, ProxyState, RuleChange
+from sim.costs.kube_proxy import (
+    KubeProxyParams,
+    iptables_total_chains_count,
+    iptables_total_rules_count,
+    nftables_total_chains_count,
+    nftables_total_rules_count,
+)
+from sim.engine.engine import Call, Engine
 from sim.engine.tables import Recorder
 
-FloatArray = npt.NDArray[np.float64]
+__all__ = ["KubeProxyFleet", "KubeProxyFleetParams"]
 
-_RING_COUNT = 64
-_JITTER_POOL_COUNT = 4096
-_NO_SYNC = np.inf
-_UPSTREAM = {"source": "upstream: kube-proxy configuration defaults"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KubeProxyFleetParams:
-    """kube-proxy's configuration."""
-
-    mode: Literal["iptables", "nftables", "ipvs"] = field(default="iptables", metadata=_UPSTREAM)
-    iptables_backend: Literal["nf_tables", "legacy"] = field(
-        default="nf_tables", metadata={"source": "iptables 1.8 of current distributions"}
-    )
-    min_sync_period_seconds: Annotated[float, Ge(0)] = field(default=1.0, metadata=_UPSTREAM)
-    sync_period_seconds: Annotated[float, Gt(0)] = field(default=30.0, metadata=_UPSTREAM)
-    full_sync_period_seconds: Annotated[float, Gt(0)] = field(
-        default=3600.0, metadata={"source": "upstream: FullSyncPeriod"}
-    )
-    jitter: bool = True
-    """Whether sync times scatter as measured (off for exact comparisons)."""
+_RESOURCES = ("services", "endpointslices")
+_KNOWN_EVENTS_COUNT = 8192
+_UNDELIVERED_SECONDS = 60.0
+_DETAILED_SWITCHES_COUNT = 256
+_GROWTH_RATIO = 0.125
+_AFTER_SECONDS = 1e-6
+"""A sync is closed just after its start: what arrives at the same instant is part of it."""
+_LIST_RETRY_SECONDS = 0.8
+"""First back-off of a failed list. **Source:** `facts/model.md` c.5."""
 
 
-class _Change:
-    """One slice or service change on its way to all nodes."""
+class _Item:
+    """One change of rules on its way to all nodes."""
 
-    __slots__ = ("change", "numbers")
+    __slots__ = ("change", "done", "done_last_seconds", "numbers", "previous", "turns_on", "whole")
 
-    def __init__(self, change: SliceChange, numbers: npt.NDArray[np.int64]) -> None:
+    def __init__(self, change: RuleChange, previous: _Item | None) -> None:
         self.change = change
-        self.numbers = numbers
+        self.previous = previous
+        """The change of the same Service before this one, while some node has yet to act on it."""
+        self.numbers: IntArray | None = None
+        """Which sync of each node acts on the change: (n_nodes,) int64, -1 for not delivered."""
+        self.whole = False
+        """Delivered to all nodes at once; ``numbers`` is shared with other changes."""
+        was, now = change.before[SERVICES] > 0.0, change.after[SERVICES] > 0.0
+        self.turns_on: bool | None = now if was != now else None
+        """Whether the Service begins (or ceases, False) to have endpoints."""
+        self.done: FloatArray | None = None
+        self.done_last_seconds = np.inf
 
 
 class KubeProxyFleet:
@@ -82,242 +93,344 @@ class KubeProxyFleet:
         params: KubeProxyFleetParams,
         law: KubeProxyParams,
         node_count: int,
+        *,
+        client: Client | None = None,
     ) -> None:
+        """Make the proxies of ``node_count`` nodes, their rules installed.
+
+        Args:
+            engine: the clock.
+            recorder: takes proxy_syncs, network_programming and pod_transitions.
+            endpoint: where the watches are opened.
+            params: kube-proxy's configuration.
+            law: what syncs cost.
+            node_count: nodes at the start; `add_node` adds more.
+            client: sends the LISTs of nodes that join or come back; without one the initial
+                state is there at once.
+        """
         self._engine = engine
         self._endpoint = endpoint
-        self._syncs = recorder["proxy_syncs"]
+        self._client = client
         self._programming = recorder["network_programming"]
         self._transitions = recorder["pod_transitions"]
         self.params = params
-        self._law = law
-        self._min_sync_seconds = 0.0 if params.mode == "ipvs" else params.min_sync_period_seconds
         self.node_count = node_count
-        n = node_count
-        self._number = np.zeros(n, dtype=np.int64)
-        self._start: FloatArray = np.full(n, _NO_SYNC)
-        self._free_at: FloatArray = np.full(n, -1.0e9)
-        """Earliest start of each node's next sync: completion of the last + min sync period."""
-        self._changed_services: FloatArray = np.zeros(n)
-        self._changed_endpoints: FloatArray = np.zeros(n)
-        self._stale_chains: FloatArray = np.zeros(n)
-        self._initial: FloatArray = np.zeros(n)
-        self._last_full: FloatArray = np.zeros(n)
-        self._last_listing: FloatArray = np.zeros(n)
-        self._ring: FloatArray = np.zeros((_RING_COUNT, n))
-        self._closed_number = np.zeros(n, dtype=np.int64)
-        self.cpu_seconds: FloatArray = np.zeros(n)
-        """CPU used by each node's kube-proxy and its tools: (n_nodes,)."""
-        self.sync_count = np.zeros(n, dtype=np.int64)
-        self._order = np.arange(n)
-        self._open: deque[_Change] = deque()
-        self._last_change_of: dict[Key, _Change] = {}
-        self._flush_at_seconds = np.inf
-        self.state = ProxyState()
-        pool = engine.stream("kube-proxy/jitter").generator().standard_normal(_JITTER_POOL_COUNT)
-        self._normals: FloatArray = np.concatenate([pool, pool])
-        self._normals_offset = 0
-        self.connected = np.ones(n, dtype=np.bool_)
+        """Nodes ever added; their indices are 0 … node_count - 1."""
+        self.state = ProxyState(params.mode)
+        self.runners = ProxyRunners(
+            params, law, self.state, node_count, engine.stream("kube-proxy/jitter"),
+            recorder["proxy_syncs"],
+        )  # fmt: skip
+        self.connected: BoolArray = np.ones(node_count, dtype=np.bool_)
+        """Whether a node's kube-proxy runs and watches: (capacity,) bool."""
+        self._everyone = True
+        self._joined_at: FloatArray = np.full(node_count, -1.0)
+        self._joined_last_seconds = -1.0
+        self._generation: dict[int, int] = {}
+        """How often a node has died; answers to an earlier life are void."""
+        self._watchers: list[FleetWatcher] = []
+        self._known: dict[tuple[str, int], _Item | None] = {}
+        self._open: deque[_Item] = deque()
+        self._last_of: dict[Key, _Item] = {}
+        self._switches: dict[Key, list[_Item]] = {}
+        self._detailed: deque[_Item] = deque()
+        self._published: tuple[IntArray | None, float, float, float, int] = (None, 0.0, 0.0, 0.0, 0)
+        self._flush_call: Call | None = None
+        self._flush_seconds = np.inf
+        self._delivery_count = 0
+        self.change_count = 0
+        """Changes of rules so far (each on its way to every node)."""
+        self.published_count = 0
+
+    # Life cycle.
+
+    @property
+    def cpu_seconds(self) -> FloatArray:
+        """CPU used by each node's kube-proxy and its tools: (capacity,)."""
+        return self.runners.cpu_seconds
+
+    @property
+    def sync_count(self) -> IntArray:
+        """Syncs of each node: (capacity,)."""
+        return self.runners.sync_count
 
     def start(self) -> None:
         """Open the watches on Services and EndpointSlices."""
-        for resource in ("services", "endpointslices"):
+        for resource in _RESOURCES:
             watcher = FleetWatcher(
-                "kube-proxy", resource, "all", self.node_count, deliver_all=self._deliver
+                "kube-proxy", resource, "all", self.runners.capacity, deliver_all=self._deliver
             )
             watcher.connected = self.connected
+            self._watchers.append(watcher)
             self._endpoint.watch_fleet(watcher)
+        self._arm()
 
     def preload(self, objects: Sequence[APIObject]) -> None:
         """Take Services and EndpointSlices whose rules are installed on every node already."""
-        for item in objects:
-            if isinstance(item, Service):
-                self.state.service_changed(item, None)
-        for item in objects:
-            if isinstance(item, EndpointSlice):
-                change = self.state.slice_changed(item, None, 0.0)
-                if change is not None:
-                    self.state.commit(change)
+        for kind in (Service, EndpointSlice):
+            for item in objects:
+                if isinstance(item, kind):
+                    self.state.object_changed(item, item)
+        self.runners.preload()
+
+    def add_node(self) -> int:
+        """A node joins: list, then one initial full sync. Return its index."""
+        index = self.node_count
+        self.node_count += 1
+        if index >= self.runners.capacity:
+            self._grow(index + 1 + int(index * _GROWTH_RATIO))
+        self.connected[index] = False
+        self.reconnect(index)
+        return index
 
     def disconnect(self, node_index: int) -> None:
-        """A node died: its kube-proxy hears and does nothing until `reconnect`."""
+        """A node died or left: its kube-proxy hears and does nothing until `reconnect`."""
         self.connected[node_index] = False
+        self._everyone = False
+        self._generation[node_index] = self._generation.get(node_index, 0) + 1
+        self.runners.stop(node_index)
+        self._publish()
 
-    def reconnect(self, node_index: int) -> None:
-        """A node is back: list, then one initial full sync."""
+    def reconnect(self, node_index: int, *, rules_lost: bool = True) -> None:
+        """A node's kube-proxy starts: list, then a full sync (an initial one if rules are lost)."""
+        generation = self._generation.get(node_index, 0)
+        if self._client is None:
+            self._begin(node_index, rules_lost=rules_lost)
+            return
+        waiting = list(_RESOURCES)
+
+        def listed(request: Request) -> None:
+            if self._generation.get(node_index, 0) != generation:
+                return
+            if not request.ok:
+                again = request.resource
+                self._engine.call_later(_LIST_RETRY_SECONDS, lambda _: self._list(again, listed))
+                return
+            waiting.remove(request.resource)
+            if not waiting:
+                self._begin(node_index, rules_lost=rules_lost)
+
+        for resource in _RESOURCES:
+            self._list(resource, listed)
+
+    def _list(self, resource: str, then: Callable[[Request], None]) -> None:
+        assert self._client is not None
+        self._client.submit(Request("list", resource, list_mode="cache", then=then))
+
+    def fail_next(self, node_index: int) -> None:
+        """Let the next sync of a node fail; it is retried as kube-proxy does."""
+        self.runners.fail_next(node_index)
+
+    def _begin(self, node_index: int, *, rules_lost: bool) -> None:
+        now = self._engine.now
+        if not self.runners.uniform:
+            self._forget_undelivered(node_index)
         self.connected[node_index] = True
-        self._initial[node_index] = 1.0
-        if self._start[node_index] == _NO_SYNC:
-            self._number[node_index] += 1
-            self._start[node_index] = self._engine.now
-            self._schedule_flush(self._engine.now)
+        self._everyone = bool(self.connected[: self.node_count].all())
+        self._everyone &= self.node_count == self.runners.capacity
+        self._joined_at[node_index] = now
+        self._joined_last_seconds = now
+        self.runners.begin(node_index, now, rules_lost=rules_lost)
+        self._arm()
+
+    def _forget_undelivered(self, node_index: int) -> None:
+        """Changes that the node's list holds already will not count again for it."""
+        for item in self._open:
+            if item.numbers is not None and item.numbers[node_index] < 0:
+                assert not item.whole
+                item.numbers[node_index] = 0
+
+    def _grow(self, capacity: int) -> None:
+        more = capacity - self.runners.capacity
+        self.runners.grow(capacity)
+        self.connected = np.concatenate([self.connected, np.zeros(more, dtype=np.bool_)])
+        self._joined_at = np.concatenate([self._joined_at, np.full(more, -1.0)])
+        self._everyone = False
+        for item in [*self._open, *self._detailed]:
+            if item.numbers is not None:
+                absent = np.full(more, -1, dtype=np.int64)
+                item.numbers = np.concatenate([item.numbers, absent])
+                item.whole = False
+            if item.done is not None:
+                item.done = np.concatenate([item.done, np.full(more, np.inf)])
+        self._published = (None, 0.0, 0.0, 0.0, 0)
+        for watcher in self._watchers:
+            replicas = int(watcher.replica_index.max(initial=0)) + 1
+            new = np.arange(watcher.member_count, capacity, dtype=np.int64) % replicas
+            watcher.replica_index = np.concatenate([watcher.replica_index, new])
+            watcher.member_count = capacity
+            watcher.connected = self.connected
 
     # Changes arrive.
 
     def _deliver(self, events: Sequence[WatchEvent], times_seconds: FloatArray) -> None:
-        changes = []
+        """Take events that reach node i at ``times_seconds[i]``, infinite for never (from here)."""
+        mask, uneven = self._mask(times_seconds)
+        if len(times_seconds) < self.runners.capacity:
+            missing = self.runners.capacity - len(times_seconds)
+            times_seconds = np.concatenate([times_seconds, np.full(missing, np.inf)])
+        if uneven:
+            self.runners.make_uneven()
+        times = self.runners.advance(times_seconds, mask)
+        items: list[tuple[_Item, bool]] = []
         for event in events:
-            old = event.old
-            new = None if event.type == "DELETED" else event.new
-            change = (
-                self.state.service_changed(new, old)
-                if event.resource == "services"
-                else self.state.slice_changed(new, old, event.commit_seconds)
-            )
+            key = (event.resource, event.revision)
+            if key in self._known:
+                item = self._known[key]
+                if item is not None:
+                    items.append((item, False))
+                continue
+            change = self.state.change_of(event)
+            item = None
             if change is not None:
-                changes.append(change)
-        if changes:
-            self.apply(changes, times_seconds)
-
-    def apply(self, changes: Sequence[SliceChange], times_seconds: FloatArray) -> None:
-        """Let changes reach node i at ``times_seconds[i]``; (n_nodes,) float64, absolute."""
-        late = self._start < times_seconds
-        if late.any():
-            self._close(late)
-        opens = self._start == _NO_SYNC
-        if not self.connected.all():
-            opens &= self.connected
-        np.copyto(self._start, np.maximum(times_seconds, self._free_at), where=opens)
-        self._number += opens
-        numbers = self._number.copy()
-        for change in changes:
-            self.state.commit(change)
-            previous = self._last_change_of.get(change.service)
-            if previous is None:
-                self._changed_services += change.port_count
-                self._changed_endpoints += change.endpoint_count
-            else:
-                fresh = previous.numbers != numbers
-                self._changed_services += change.port_count * fresh
-                np.copyto(
-                    self._changed_endpoints,
-                    self._changed_endpoints + change.endpoint_count,
-                    where=fresh,
-                )
-            self._stale_chains += change.removed_count
-            item = _Change(change, numbers)
-            self._last_change_of[change.service] = item
-            self._open.append(item)
-        self._schedule_flush(float(self._start[self.connected].max(initial=0.0)))
-
-    # Syncs.
-
-    def _load(self, nodes: npt.NDArray[np.bool_], start: FloatArray) -> SyncLoad:
-        state = self.state
-        full = self._initial[nodes]
-        listing: FloatArray | float = 0.0
-        if self.params.mode == "iptables":
-            if state.endpoints_count <= LARGE_CLUSTER_ENDPOINTS_COUNT:
-                listing = 1.0
-                due = start - self._last_full[nodes] > self.params.full_sync_period_seconds
-                full = np.maximum(full, due)
-            else:
-                since = start - self._last_listing[nodes]
-                listing = (since > self.params.sync_period_seconds).astype(np.float64)
-        elif self.params.mode == "ipvs":
-            full = np.ones_like(full)
-        return SyncLoad(
-            services_count=float(state.service_ports_count),
-            endpoints_count=float(state.endpoints_count),
-            changed_services_count=self._changed_services[nodes],
-            changed_endpoints_count=self._changed_endpoints[nodes],
-            stale_chains_count=self._stale_chains[nodes] * listing,
-            full=full,
-            initial=self._initial[nodes],
-            cleanup_listing=listing,
-        )
-
-    def _close(self, nodes: npt.NDArray[np.bool_]) -> None:
-        """Decide the duration of the pending syncs of these nodes: (n_nodes,) bool."""
-        start = self._start[nodes]
-        count = len(start)
-        load = self._load(nodes, start)
-        params = self.params
-        normals: FloatArray | None = None
-        if params.jitter:
-            offset = self._normals_offset
-            if count <= _JITTER_POOL_COUNT:
-                normals = self._normals[offset : offset + count]
-            else:
-                normals = np.resize(self._normals[offset:], count)
-            self._normals_offset = (offset + count) % _JITTER_POOL_COUNT
-        seconds: Any = self._law.sync_seconds(
-            load, params.mode, params.iptables_backend, normals=normals
-        )
-        seconds = np.broadcast_to(seconds, (count,))
-        done = start + seconds
-        number = self._number[nodes]
-        self._ring[number % _RING_COUNT, self._order[nodes]] = done
-        self._closed_number[nodes] = number
-        self._free_at[nodes] = done + self._min_sync_seconds
-        self._start[nodes] = _NO_SYNC
-        self.cpu_seconds[nodes] += self._law.sync_cpu_seconds(
-            load, params.mode, params.iptables_backend
-        )
-        self.sync_count[nodes] += 1
-        full = np.broadcast_to(np.asarray(load.full), (count,))
-        self._last_full[nodes] = np.where(full > 0.0, start, self._last_full[nodes])
-        listing = np.broadcast_to(np.asarray(load.cleanup_listing), (count,))
-        self._last_listing[nodes] = np.where(listing > 0.0, start, self._last_listing[nodes])
-        changed = float(self._changed_services[nodes].mean())
-        self._changed_services[nodes] = 0.0
-        self._changed_endpoints[nodes] = 0.0
-        self._stale_chains[nodes] *= 1.0 - listing
-        self._initial[nodes] = 0.0
-        self._syncs.append(
-            (
-                float(start.min()),
-                count,
-                "full" if full.mean() > 0.5 else "partial",
-                changed,
-                float(np.median(seconds)),
-                float(seconds.max()),
-                self.state.service_ports_count,
-                self.state.endpoints_count,
-            )
-        )
+                item = _Item(change, self._last_of.get(change.service))
+                self._open_item(item)
+                items.append((item, True))
+            self._known[key] = item
+        while len(self._known) > _KNOWN_EVENTS_COUNT:
+            del self._known[next(iter(self._known))]
+        if items:
+            numbers = self.runners.request(times, mask)
+            for item, fresh in items:
+                self._stamp(item, numbers, mask, fresh=fresh)
+            if self.runners.opened:
+                self._arm()
         self._publish()
 
-    def _schedule_flush(self, time_seconds: float) -> None:
-        """Close what no later change will close: once the last pending sync has started."""
-        if time_seconds < self._flush_at_seconds:
-            self._flush_at_seconds = time_seconds
-            self._engine.call_at(time_seconds + 1e-6, self._flush)
+    def _mask(self, times_seconds: FloatArray) -> tuple[BoolArray | None, bool]:
+        """Return the nodes reached (None: all) and whether others with a kube-proxy are not."""
+        if self._everyone and float(times_seconds.max()) < np.inf:
+            return None, False
+        mask = np.isfinite(times_seconds)
+        if len(mask) < self.runners.capacity:
+            missing = self.runners.capacity - len(mask)
+            mask = np.concatenate([mask, np.zeros(missing, dtype=np.bool_)])
+        mask &= self.connected
+        return mask, not np.array_equal(mask, self.connected)
+
+    def _open_item(self, item: _Item) -> None:
+        self.change_count += 1
+        self._open.append(item)
+        service = item.change.service
+        self._last_of[service] = item
+        if item.turns_on is not None:
+            self._switches.setdefault(service, []).append(item)
+            del self._switches[service][:-2]
+
+    def _stamp(
+        self, item: _Item, numbers: IntArray, mask: BoolArray | None, *, fresh: bool
+    ) -> None:
+        """Let a change be part of the next sync of the nodes of ``mask``."""
+        change, runners = item.change, self.runners
+        if fresh:
+            item.whole = mask is None
+            item.numbers = numbers if mask is None else np.where(mask, numbers, -1)
+        elif item.numbers is None or item.whole:
+            return
+        else:
+            missing = item.numbers < 0
+            mask = missing if mask is None else mask & missing
+            np.copyto(item.numbers, numbers, where=mask)
+        if not runners.uniform:
+            runners.add_totals(change.before, change.after, self._unaware(item, mask, fresh=fresh))
+        previous = item.previous
+        known = None
+        counts = NO_COUNTS
+        if previous is not None and previous.numbers is not None:
+            counts = previous.change.after
+            known = previous.numbers == numbers
+        runners.add_changed(change.after, counts, known, mask, change.stale_count)
+
+    def _unaware(self, item: _Item, mask: BoolArray | None, *, fresh: bool) -> BoolArray | None:
+        """Return which nodes learn of a change now: not those whose list held it already."""
+        if self._joined_last_seconds < item.change.commit_seconds:
+            return mask
+        listed = self.connected & (self._joined_at >= item.change.commit_seconds)
+        reached = self.connected if mask is None else mask
+        return reached | listed if fresh else reached & ~listed
+
+    def _arm(self) -> None:
+        """Close at some time what no later change will close."""
+        time = self.runners.next_flush_seconds()
+        if self._flush_call is not None:
+            if self._flush_seconds <= time:
+                return
+            self._flush_call.cancel()
+        self._flush_seconds = time
+        self._flush_call = None
+        if np.isfinite(time):
+            self._flush_call = self._engine.call_at(time + _AFTER_SECONDS, self._flush)
 
     def _flush(self, _: None) -> None:
-        self._flush_at_seconds = np.inf
-        now = self._engine.now
-        due = self._start <= now
+        self._flush_call = None
+        due = self.runners.start < self._engine.now
         if due.any():
-            self._close(due)
-        waiting = self._start[np.isfinite(self._start)]
-        if len(waiting):
-            self._schedule_flush(float(waiting.max()))
+            self.runners.close(due)
+            self._publish()
+        self._arm()
 
     # Results.
 
     def _publish(self) -> None:
         """Write down the changes whose sync has been closed on every connected node."""
-        connected = self.connected
-        everyone = bool(connected.all())
+        self._delivery_count += 1
+        if self._open and self._delivery_count % 16 == 0:
+            numbers = self._open[0].numbers
+            assert numbers is not None
+            self.runners.keep_numbers(numbers, self.connected)
         while self._open:
             item = self._open[0]
-            closed = self._closed_number >= item.numbers
-            if not (closed.all() if everyone else closed[connected].all()):
+            if item.numbers is not self._published[0] and not self._measure(item):
                 return
             self._open.popleft()
-            if self._last_change_of.get(item.change.service) is item:
-                del self._last_change_of[item.change.service]
-            done = self._ring[item.numbers % _RING_COUNT, self._order]
-            if not everyone:
-                done = done[connected]
-            if len(done):
-                self._write(item.change, np.sort(done))
+            item.previous = None
+            self.published_count += 1
+            if self._last_of.get(item.change.service) is item:
+                del self._last_of[item.change.service]
+            self._write(item.change)
+            if item.turns_on is not None:
+                self._keep(item)
+            item.numbers = None
 
-    def _write(self, change: SliceChange, done: FloatArray) -> None:
+    def _measure(self, item: _Item) -> bool:
+        """Find the programming times of a change; False while they are not known everywhere."""
+        numbers, runners = item.numbers, self.runners
+        assert numbers is not None
+        closed = runners.closed_number >= numbers
+        if item.whole and self._everyone and self._joined_last_seconds < item.change.commit_seconds:
+            if not closed.all():
+                return False
+            done = runners.completions(numbers)
+        else:
+            has = self.connected & (numbers > 0)
+            if not closed[has].all() or self._undelivered(item, numbers):
+                return False
+            done = runners.completions(numbers)[has]
         n = len(done)
-        half = float(done[(n - 1) // 2])
-        most = float(done[min(n - 1, int(np.ceil(0.99 * n)) - 1)])
-        last = float(done[-1])
+        if n == 0:
+            self._published = (None, 0.0, 0.0, 0.0, 0)
+            return True
+        at = ((n - 1) // 2, max(0, -(-99 * n // 100) - 1), n - 1)
+        done = np.partition(done, at)
+        half, most, last = (float(done[index]) for index in at)
+        self._published = (numbers if item.whole else None, half, most, last, n)
+        return True
+
+    def _undelivered(self, item: _Item, numbers: IntArray) -> bool:
+        """Whether some node is still to receive a change (from another replica)."""
+        commit = item.change.commit_seconds
+        missing = self.connected & (numbers < 0) & (self._joined_at < commit)
+        if not missing.any():
+            return False
+        if self._engine.now - commit < _UNDELIVERED_SECONDS:
+            return True
+        self.runners.add_totals(item.change.before, item.change.after, missing)
+        return False
+
+    def _write(self, change: RuleChange) -> None:
+        _, half, most, last, n = self._published
+        if n == 0:
+            return
         trigger = change.trigger_seconds
         if trigger >= 0.0:
             namespace, name = change.service
@@ -338,12 +451,67 @@ class KubeProxyFleet:
             self._transitions.append((most, uid, "programmed_99", ""))
             self._transitions.append((last, uid, "programmed_100", ""))
 
+    def _keep(self, item: _Item) -> None:
+        """Remember per node when a Service began (or ceased) to have endpoints."""
+        assert item.numbers is not None
+        item.done_last_seconds = self._published[3]
+        item.done = np.where(
+            item.numbers > 0, self.runners.completions(item.numbers), self.runners.installed_at
+        )
+        self._detailed.append(item)
+        if len(self._detailed) > _DETAILED_SWITCHES_COUNT:
+            self._detailed.popleft().done = None
+
+    def programmed(self, service: Key, node_index: int, time_seconds: float) -> bool:
+        """Return whether a node's rules lead to an endpoint of a Service at a time.
+
+        The time lies in the present or the near past. A Service's last two switches between
+        having and not having endpoints are known; of old ones only when the last node had them.
+        """
+        if not self.connected[node_index]:
+            return False
+        if time_seconds < self.runners.installed_at[node_index]:
+            return False
+        switches = self._switches.get(service)
+        if not switches:
+            return self.state.has_endpoints(service)
+        for item in reversed(switches):
+            if self._done_seconds(item, node_index) <= time_seconds:
+                return bool(item.turns_on)
+        return not switches[0].turns_on
+
+    def _done_seconds(self, item: _Item, node_index: int) -> float:
+        if item.done is not None:
+            return float(item.done[node_index])
+        if item.numbers is None:
+            return item.done_last_seconds
+        number = int(item.numbers[node_index])
+        if number <= 0:
+            joined = float(self._joined_at[node_index])
+            listed = joined >= item.change.commit_seconds or number == 0
+            return float(self.runners.installed_at[node_index]) if listed else np.inf
+        return self.runners.completion(node_index, number)
+
+    def rules_count(self) -> tuple[FloatArray, FloatArray]:
+        """Return the (rules, chains) installed on each node by its last sync: (node_count,) each.
+
+        IPVS has virtual servers and destinations: they are counted as rules, without chains.
+        """
+        services, endpoints, rules, chains = self.runners.installed[:, : self.node_count]
+        if self.params.mode == "ipvs":
+            return services + endpoints, 0.0 * services
+        if self.params.mode == "nftables":
+            total = nftables_total_rules_count(services), nftables_total_chains_count(services)
+        else:
+            total = (
+                iptables_total_rules_count(services, endpoints),
+                iptables_total_chains_count(services, endpoints),
+            )
+        return np.asarray(total[0] + rules), np.asarray(total[1] + chains)
+
     def check(self) -> list[str]:
-        """Return broken invariants: no node may start a sync before its runner allows it."""
-        problems = []
-        pending = np.isfinite(self._start)
-        if (self._start[pending] < self._free_at[pending] - 1e-9).any():
-            problems.append("kube-proxy: a sync starts before min sync period has passed")
-        if (self._closed_number > self._number).any():
-            problems.append("kube-proxy: a sync was closed that never opened")
+        """Return broken invariants of the runners, and changes that were lost."""
+        problems = self.runners.check()
+        if self.change_count != self.published_count + len(self._open):
+            problems.append("kube-proxy: a change was lost on its way to the nodes")
         return problems

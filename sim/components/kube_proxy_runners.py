@@ -1,0 +1,507 @@
+"""The runners of all kube-proxies as arrays: when each node syncs, what with, how long.
+
+Pure bookkeeping: no events, no watches. Node i has one next sync; see `kube_proxy_fleet` for how
+the arrays work together. Shapes are (n_nodes,) unless said otherwise, times simulated seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge, Gt
+
+from sim.components.proxy_state import (
+    ALWAYS_RULES,
+    EMITTED_CHAINS,
+    EMITTED_RULES,
+    ENDPOINTS,
+    NO_COUNTS,
+    SERVICES,
+    Counts,
+    ProxyState,
+)
+from sim.costs.kube_proxy import KubeProxyParams, cleanup_listing
+from sim.costs.kube_proxy_payload import LARGE_CLUSTER_ENDPOINTS_COUNT, Real, SyncLoad
+from sim.engine.streams import Stream
+from sim.engine.tables import Table
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+Nodes = IntArray | slice
+
+_RING_COUNT = 64
+_RING_RESERVE_COUNT = 40
+_JITTER_POOL_COUNT = 8192
+_NO_SYNC = np.inf
+_UPSTREAM = {"source": "upstream: kube-proxy configuration defaults"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeProxyFleetParams:
+    """kube-proxy's configuration."""
+
+    mode: Literal["iptables", "nftables", "ipvs"] = field(default="iptables", metadata=_UPSTREAM)
+    iptables_backend: Literal["nf_tables", "legacy"] = field(
+        default="nf_tables", metadata={"source": "iptables 1.8 of current distributions"}
+    )
+    min_sync_period_seconds: Annotated[float, Ge(0)] = field(default=1.0, metadata=_UPSTREAM)
+    """From the completion of a sync to the start of the next. IPVS: always 0."""
+    sync_period_seconds: Annotated[float, Gt(0)] = field(default=30.0, metadata=_UPSTREAM)
+    """Retry after a failed sync; clean-up in large clusters; IPVS: timer between syncs."""
+    full_sync_period_seconds: Annotated[float, Gt(0)] = field(
+        default=3600.0, metadata={"source": "upstream: FullSyncPeriod"}
+    )
+    """Timer between syncs without changes, and age at which a sync is a full one."""
+    jitter: bool = True
+    """Whether sync times scatter as measured, and the timers of nodes that run already are out of
+    step (off for exact comparisons)."""
+
+
+class ProxyRunners:
+    """One runner per node."""
+
+    def __init__(
+        self,
+        params: KubeProxyFleetParams,
+        law: KubeProxyParams,
+        state: ProxyState,
+        node_count: int,
+        stream: Stream,
+        syncs: Table,
+    ) -> None:
+        self.params = params
+        self._law = law
+        self._state = state
+        self._syncs = syncs
+        ipvs = params.mode == "ipvs"
+        self._min_sync_seconds = 0.0 if ipvs else params.min_sync_period_seconds
+        self.timer_seconds = params.sync_period_seconds if ipvs else params.full_sync_period_seconds
+        n = self.capacity = node_count
+        self.number: IntArray = np.zeros(n, dtype=np.int64)
+        """Number of the sync requested last."""
+        self.closed_number: IntArray = np.zeros(n, dtype=np.int64)
+        """Number of the sync whose duration was decided last."""
+        self.start: FloatArray = np.full(n, self.timer_seconds)
+        """Start of the next sync; infinite for a node without a kube-proxy."""
+        self.requested: BoolArray = np.zeros(n, dtype=np.bool_)
+        """Whether the next sync has been requested by a change (else it is the timer's)."""
+        self.opened = False
+        """Whether the last `request` found nodes without a requested sync."""
+        self._fails: BoolArray = np.zeros(n, dtype=np.bool_)
+        self._failing = False
+        """Whether any node's next sync is going to fail."""
+        self.free_at: FloatArray = np.full(n, -1.0e9)
+        """Earliest start of the next sync: completion of the last + min sync period."""
+        self._last_delivery: FloatArray = np.zeros(n)
+        self.totals: FloatArray = np.zeros((len(NO_COUNTS), n))
+        """What each node knows of all Services, when they do not all know the same: (5, n)."""
+        self.uniform = True
+        """Whether all nodes with a kube-proxy know the same at the start of their next sync."""
+        self._changed: FloatArray = np.zeros((4, n))
+        self._extras = False
+        """Whether any Service needs rules beyond those of a plain ClusterIP Service."""
+        self._stale_chains: FloatArray = np.zeros(n)
+        self._initial: FloatArray = np.zeros(n)
+        self._needs_full: FloatArray = np.zeros(n)
+        self._last_full: FloatArray = np.zeros(n)
+        self._last_listing: FloatArray = np.full(n, -1.0e9)
+        self._ring: FloatArray = np.zeros((_RING_COUNT, n))
+        self.cpu_seconds: FloatArray = np.zeros(n)
+        self.sync_count: IntArray = np.zeros(n, dtype=np.int64)
+        self.installed_at: FloatArray = np.full(n, -1.0)
+        """Completion of each node's first sync; infinite before, -1 for nodes preloaded."""
+        self.installed: FloatArray = np.zeros((4, n))
+        """Services, endpoints, extra rules and extra chains installed by the last sync: (4, n)."""
+        self._order: IntArray = np.arange(n)
+        self._snapshot: IntArray | None = None
+        pool = stream.generator("durations").standard_normal(_JITTER_POOL_COUNT)
+        spread = law.mode(params.mode, params.iptables_backend).jitter_log_sd
+        self._factors: FloatArray = np.exp(spread * np.concatenate([pool, pool]))
+        self._factors_offset = 0
+        self._stream = stream
+        self.on_close: Callable[[Nodes, FloatArray, FloatArray], object] | None = None
+        """Called with (nodes, starts, completions) of every group of syncs; for tests."""
+
+    # Arrivals.
+
+    def advance(self, times_seconds: FloatArray, mask: BoolArray | None) -> FloatArray:
+        """Close every sync that starts before its node's time; return the times kept in order.
+
+        Whatever is sent to a node later arrives later (one connection carries all watches).
+        ``mask`` names the nodes concerned, None for all with a kube-proxy.
+        """
+        times = np.maximum(times_seconds, self._last_delivery)
+        if mask is None:
+            self._last_delivery = times
+        else:
+            np.copyto(self._last_delivery, times, where=mask)
+        while True:
+            late = self.start < times
+            if mask is not None:
+                late &= mask
+            if not late.any():
+                return times
+            self.close(late)
+
+    def request(self, times_seconds: FloatArray, mask: BoolArray | None) -> IntArray:
+        """Request a sync of the nodes of ``mask``; return the numbers of their next syncs.
+
+        The array is shared by requests between which nothing changes: not to be written to.
+        """
+        opens = ~self.requested
+        if mask is not None:
+            opens &= mask
+        self.opened = bool(opens.any())
+        if self.opened:
+            np.copyto(self.start, np.maximum(times_seconds, self.free_at), where=opens)
+            self.requested |= opens
+            opens &= self.number == self.closed_number
+            self.number += opens
+            self._snapshot = None
+        if self._snapshot is None:
+            self._snapshot = self.number.copy()
+        return self._snapshot
+
+    def add_totals(self, before: Counts, after: Counts, mask: BoolArray | None) -> None:
+        """Let the nodes of ``mask`` know of one Service's new counts."""
+        for row, (old, new) in enumerate(zip(before, after, strict=True)):
+            if new != old:
+                target = self.totals[row]
+                if mask is None:
+                    target += new - old
+                else:
+                    np.add(target, new - old, out=target, where=mask)
+
+    def add_changed(self, counts: Counts, previous: Counts, known: BoolArray | None,
+                    mask: BoolArray | None, stale_count: float) -> None:  # fmt: skip
+        """Have the next syncs of ``mask`` emit a Service with ``counts``.
+
+        Args:
+            counts: what is emitted.
+            previous: what those nodes would have emitted for it that had it in the sync already.
+            known: these nodes: (n_nodes,) bool, None for none.
+            mask: nodes concerned, None for all.
+            stale_count: chains that become stale.
+        """
+        for row in range(4):
+            new, old = counts[row], previous[row]
+            if row >= EMITTED_RULES and (new or old):
+                self._extras = True
+            target = self._changed[row]
+            if known is None or old == 0.0:
+                if new:
+                    if mask is None:
+                        target += new
+                    else:
+                        np.add(target, new, out=target, where=mask)
+            else:
+                amount: Any = new - old * known
+                if mask is None:
+                    target += amount
+                else:
+                    np.add(target, amount, out=target, where=mask)
+        if stale_count and self.params.mode == "iptables":
+            if mask is None:
+                self._stale_chains += stale_count
+            else:
+                np.add(self._stale_chains, stale_count, out=self._stale_chains, where=mask)
+
+    # Syncs.
+
+    def _total(self, row: int, nodes: Nodes) -> Real:
+        if self.uniform:
+            return self._state.totals[row]
+        values: FloatArray = self.totals[row][nodes]
+        first = float(values[0])
+        return first if (values == first).all() else values
+
+    def _load(self, nodes: Nodes, start: FloatArray) -> SyncLoad:
+        params = self.params
+        endpoints = self._total(ENDPOINTS, nodes)
+        initial = self._initial[nodes]
+        full = np.maximum(initial, self._needs_full[nodes])
+        listing: Real = 0.0
+        if params.mode == "iptables":
+            small: Any = np.asarray(endpoints) <= LARGE_CLUSTER_ENDPOINTS_COUNT
+            since = start - self._last_listing[nodes]
+            listing = cleanup_listing(endpoints, since, params.sync_period_seconds)
+        else:
+            small = np.True_
+        if params.mode == "ipvs":
+            full = np.ones_like(full)
+        elif small.any():
+            due = start - self._last_full[nodes] > params.full_sync_period_seconds
+            full = np.maximum(full, due & small)
+        rules: Real = self._total(ALWAYS_RULES, nodes)
+        chains: Real = 0.0
+        if self._extras:
+            rest = 1.0 - full
+            rules = rules + full * self._total(EMITTED_RULES, nodes)
+            rules = rules + rest * self._changed[EMITTED_RULES][nodes]
+            chains = full * self._total(EMITTED_CHAINS, nodes)
+            chains = chains + rest * self._changed[EMITTED_CHAINS][nodes]
+        return SyncLoad(
+            services_count=self._total(SERVICES, nodes),
+            endpoints_count=endpoints,
+            changed_services_count=self._changed[SERVICES][nodes],
+            changed_endpoints_count=self._changed[ENDPOINTS][nodes],
+            stale_chains_count=self._stale_chains[nodes] * listing,
+            full=full,
+            initial=initial,
+            cleanup_listing=listing,
+            extra_rules_count=rules,
+            extra_chains_count=chains,
+        )
+
+    def close(self, which: BoolArray) -> None:
+        """Decide the duration of the next sync of these nodes: (n_nodes,) bool, some true."""
+        count = int(np.count_nonzero(which))
+        nodes: Nodes = slice(None) if count == self.capacity else np.flatnonzero(which)
+        params = self.params
+        start = self.start[nodes].copy()
+        load = self._load(nodes, start)
+        seconds: Any = self._law.sync_seconds(load, params.mode, params.iptables_backend)
+        seconds = np.broadcast_to(seconds, (count,))
+        if params.jitter:
+            seconds = seconds * self._next_factors(count)
+        done: FloatArray = start + seconds
+        cpu = self._law.sync_cpu_seconds(load, params.mode, params.iptables_backend)
+        self.cpu_seconds[nodes] += cpu
+        self.sync_count[nodes] += 1
+        self._write_row(load, start, seconds, nodes)
+        if self.on_close is not None:
+            self.on_close(nodes, start, done)
+        self.free_at[nodes] = done + self._min_sync_seconds
+        if self._failing:
+            nodes, start, done, load = self._leave_out_failed(nodes, start, done, load)
+            if len(start) == 0:
+                return
+        number = self.number[nodes]
+        if not self.requested[nodes].all():
+            number = np.maximum(number, self.closed_number[nodes] + 1)
+            self.number[nodes] = number
+            self._snapshot = None
+        self._ring[number % len(self._ring), self._order[nodes]] = done
+        self.closed_number[nodes] = number
+        self.requested[nodes] = False
+        self.start[nodes] = done + self.timer_seconds
+        self._settle(nodes, start, done, load)
+
+    def _next_factors(self, count: int) -> FloatArray:
+        offset = self._factors_offset
+        self._factors_offset = (offset + count) % _JITTER_POOL_COUNT
+        if count <= _JITTER_POOL_COUNT:
+            return self._factors[offset : offset + count]
+        return np.resize(self._factors[offset:], count)
+
+    def _settle(self, nodes: Nodes, start: FloatArray, done: FloatArray, load: SyncLoad) -> None:
+        full: Any = np.asarray(load.full)
+        if full.any():
+            self._last_full[nodes] = np.where(full > 0.0, start, self._last_full[nodes])
+            self._needs_full[nodes] = 0.0
+            first = self._initial[nodes] > 0.0
+            if first.any():
+                self.installed_at[nodes] = np.where(first, done, self.installed_at[nodes])
+                self._initial[nodes] = 0.0
+        if self.params.mode == "iptables":
+            listing: Any = load.cleanup_listing
+            self._last_listing[nodes] = np.where(
+                np.asarray(listing) > 0.0, start, self._last_listing[nodes]
+            )
+            self._stale_chains[nodes] *= 1.0 - listing
+        self._changed[SERVICES][nodes] = 0.0
+        self._changed[ENDPOINTS][nodes] = 0.0
+        self.installed[0][nodes] = load.services_count
+        self.installed[1][nodes] = load.endpoints_count
+        if self._extras:
+            self._changed[EMITTED_RULES][nodes] = 0.0
+            self._changed[EMITTED_CHAINS][nodes] = 0.0
+            self.installed[3][nodes] = self._total(EMITTED_CHAINS, nodes)
+        extra = self._total(EMITTED_RULES, nodes)
+        self.installed[2][nodes] = extra + self._total(ALWAYS_RULES, nodes)
+
+    def _leave_out_failed(
+        self, nodes: Nodes, start: FloatArray, done: FloatArray, load: SyncLoad
+    ) -> tuple[IntArray, FloatArray, FloatArray, SyncLoad]:
+        """Put failed syncs back; return what is left of the arguments.
+
+        What a failed sync should have done stays with the node: it is done in full by the retry
+        or by a sync that a change requests before it.
+        """
+        every = self._order[nodes]
+        fails = self._fails[every]
+        kept = ~fails
+        failed, good = every[fails], every[kept]
+        retry = done[fails] + self.params.sync_period_seconds
+        self.start[failed] = np.maximum(retry, self.free_at[failed])
+        self.requested[failed] = False
+        self._needs_full[failed] = 1.0
+        self._fails[failed] = False
+        self._failing = bool(self._fails.any())
+
+        def part(value: Real) -> Any:
+            array: Any = np.asarray(value)
+            return array[kept] if array.ndim else value
+
+        names = SyncLoad.__dataclass_fields__
+        left = SyncLoad(**{name: part(getattr(load, name)) for name in names})
+        return good, start[kept], done[kept], left
+
+    def _write_row(
+        self, load: SyncLoad, start: FloatArray, seconds: FloatArray, nodes: Nodes
+    ) -> None:
+        if not self._syncs.enabled:
+            return
+        full = np.broadcast_to(np.asarray(load.full), start.shape)
+        if not full.any():
+            self._row("partial", load, start, seconds, slice(None))
+            return
+        initial = np.broadcast_to(np.asarray(load.initial), start.shape) > 0.0
+        for kind, which in (
+            ("initial_full", initial),
+            ("full", (full > 0.0) & ~initial),
+            ("partial", full == 0.0),
+        ):
+            if which.any():
+                self._row(kind, load, start[which], seconds[which], np.flatnonzero(which))
+
+    def _row(
+        self, kind: str, load: SyncLoad, start: FloatArray, seconds: FloatArray, part: Nodes
+    ) -> None:
+        changed: Any = load.changed_services_count
+        count = len(start)
+        middle = (count - 1) // 2
+        self._syncs.append(
+            (
+                float(start.min()),
+                count,
+                kind,
+                round(float(changed[part].mean())),
+                float(np.partition(seconds, middle)[middle]),
+                float(seconds.max()),
+                self._state.service_ports_count,
+                self._state.endpoints_count,
+            )
+        )
+
+    # Looking.
+
+    def completions(self, numbers: IntArray) -> FloatArray:
+        """Return when the syncs of these numbers, closed on every node, are complete: (n,)."""
+        done: FloatArray = self._ring[numbers % len(self._ring), self._order]
+        return done
+
+    def completion(self, node_index: int, number: int) -> float:
+        """Return when a sync of one node is complete, infinite while that is not known."""
+        if number > self.closed_number[node_index]:
+            return np.inf
+        return float(self._ring[number % len(self._ring), node_index])
+
+    def next_flush_seconds(self) -> float:
+        """Return when to close what no later arrival will close."""
+        if self.requested.any():
+            requested = self.start[self.requested]
+            first, last = float(requested.min()), float(requested.max())
+            return min(last, first + 2.0)
+        return float(self.start.min()) + self.timer_seconds / 30.0
+
+    def keep_numbers(self, numbers: IntArray, nodes: BoolArray) -> None:
+        """Make sure that the completions of these syncs of ``nodes`` are not overwritten soon."""
+        size = len(self._ring)
+        behind = np.where(nodes & (numbers > 0), self.number - numbers, 0)
+        if int(behind.max(initial=0)) < size - _RING_RESERVE_COUNT:
+            return
+        bigger: FloatArray = np.zeros((2 * size, self.capacity))
+        for age in range(size):
+            numbers = np.maximum(self.closed_number - age, 0)
+            bigger[numbers % (2 * size), self._order] = self._ring[numbers % size, self._order]
+        self._ring = bigger
+
+    # Nodes come and go.
+
+    def preload(self) -> None:
+        """Put the timers of nodes whose rules are installed out of step, as on a running cluster.
+
+        **Source:** the nodes of a running cluster were started at different times.
+        """
+        self._extras = self._state.totals[EMITTED_RULES] > 0.0
+        self.installed[0] = self._state.totals[SERVICES]
+        self.installed[1] = self._state.totals[ENDPOINTS]
+        self.installed[2] = self._state.totals[EMITTED_RULES] + self._state.totals[ALWAYS_RULES]
+        self.installed[3] = self._state.totals[EMITTED_CHAINS]
+        if self.params.jitter:
+            phase = self._stream.generator("phases").random(self.capacity)
+            alive = np.isfinite(self.start)
+            np.copyto(self.start, self.timer_seconds * phase, where=alive)
+            self._last_full = (phase - 1.0) * self.params.full_sync_period_seconds - 1.0
+
+    def fail_next(self, node_index: int) -> None:
+        """Let the next sync of a node fail."""
+        self._fails[node_index] = True
+        self._special = True
+
+    def stop(self, node_index: int) -> None:
+        """A node's kube-proxy is gone; a sync under way is finished nevertheless."""
+        self.start[node_index] = _NO_SYNC
+        self.requested[node_index] = False
+
+    def begin(self, node_index: int, time_seconds: float, *, rules_lost: bool) -> None:
+        """A node's kube-proxy has listed everything: full sync at once."""
+        for row, total in enumerate(self._state.totals):
+            self.totals[row, node_index] = total
+        self._needs_full[node_index] = 1.0
+        if rules_lost:
+            self._initial[node_index] = 1.0
+            self._stale_chains[node_index] = 0.0
+            self._last_listing[node_index] = -1.0e9
+            self.installed_at[node_index] = np.inf
+        self.start[node_index] = time_seconds
+        self.free_at[node_index] = time_seconds
+        self._last_delivery[node_index] = time_seconds
+        self.requested[node_index] = True
+        # A sync that never came is made up for by the first after the return.
+        self.number[node_index] = self.closed_number[node_index] + 1
+        self._snapshot = None
+
+    def make_uneven(self) -> None:
+        """From now on nodes may know different things: count per node."""
+        if self.uniform:
+            self.uniform = False
+            self.totals[:] = np.asarray(self._state.totals)[:, None]
+
+    def grow(self, capacity: int) -> None:
+        """Make room for ``capacity`` nodes; the new ones have no kube-proxy yet."""
+        more = capacity - self.capacity
+        for name in ("number", "closed_number", "requested", "_fails", "free_at",
+                     "_last_delivery", "totals", "_changed", "_stale_chains", "_initial",
+                     "_needs_full", "_last_full", "_last_listing", "_ring", "cpu_seconds",
+                     "sync_count", "installed"):  # fmt: skip
+            setattr(self, name, _padded(getattr(self, name), more, 0))
+        self.start = _padded(self.start, more, _NO_SYNC)
+        self.installed_at = _padded(self.installed_at, more, np.inf)
+        self._order = np.arange(capacity)
+        self._snapshot = None
+        self.capacity = capacity
+
+    def check(self) -> list[str]:
+        """Return broken invariants: no sync before its runner allows it, none closed twice."""
+        problems = []
+        if (self.start < self.free_at - 1e-9).any():
+            problems.append("kube-proxy: a sync starts before min sync period has passed")
+        if (self.closed_number > self.number).any():
+            problems.append("kube-proxy: a sync was closed that was never requested")
+        if (self._changed < 0.0).any() or (self._stale_chains < 0.0).any():
+            problems.append("kube-proxy: a sync would emit less than nothing")
+        if self.uniform and min(self._state.totals) < 0.0:
+            problems.append("kube-proxy: less than no rules are wanted")
+        return problems
+
+
+def _padded(array: Any, more: int, value: float) -> Any:
+    shape = (*array.shape[:-1], more)
+    return np.concatenate([array, np.full(shape, value, dtype=array.dtype)], axis=-1)
