@@ -32,6 +32,7 @@ class KubeletContext:
         overlay: Overlay,
         images: Images,
         client: FleetClient,
+        event_client: FleetClient,
     ) -> None:
         self.engine = engine
         self.params = params
@@ -40,6 +41,7 @@ class KubeletContext:
         self.overlay = overlay
         self.images = images
         self.client = client
+        self.event_client = event_client
         self.pleg = Pleg(params, runtime)
         self.status: StatusManagers
         self.events: EventRecorders

@@ -10,6 +10,7 @@ container and reason only), retries of a failed write.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from sim.base.objects import APIObject, EventRecord
 from sim.components.kubelet_client import FleetClient
@@ -86,6 +87,30 @@ class EventRecorders:
             self.filtered_count += 1
             return
         record.spam_tokens = tokens - 1.0
+        self._enqueue(
+            record.node,
+            self.request(
+                record,
+                reason,
+                message,
+                self._answered,
+                container_index=container_index,
+                type_=type_,
+            ),
+        )
+
+    def request(
+        self,
+        record: PodRecord,
+        reason: str,
+        message: str,
+        then: Callable[[Request], object],
+        *,
+        container_index: int = 0,
+        type_: str = "Normal",
+    ) -> Request:
+        """Return the request that writes an event: a POST, or a PATCH of its count."""
+        now = self._engine.now
         count = 1
         namespace, name = record.key
         event_name = f"{name}.{record.uid:x}.{reason}{container_index}"
@@ -95,12 +120,11 @@ class EventRecorders:
             count = counts.get(key, 0) + 1
             counts[key] = count
         if count > 1:
-            request = Request(
+            return Request(
                 "patch", "events", namespace, event_name, mutate=_Repeat(count, now).apply,
-                then=self._answered,
+                then=then,
             )  # fmt: skip
-        else:
-            request = Request(
+        return Request(
                 "create",
                 "events",
                 namespace,
@@ -111,9 +135,8 @@ class EventRecorders:
                     message=message, type=type_, source="kubelet", first_seconds=now,
                     last_seconds=now,
                 ),
-                then=self._answered,
+                then=then,
             )  # fmt: skip
-        self._enqueue(record.node, request)
 
     def report_node(self, node: int, name: str, reason: str, message: str) -> None:
         """Report something about the node itself, now."""

@@ -33,6 +33,7 @@ from sim.components.kubelet_record import (
     PodRecord,
     PodStatus,
 )
+from sim.components.kubelet_simulated import SimulatedPods
 from sim.components.kubelet_status import StatusManagers
 from sim.components.kubelet_stop import PodTerminators
 from sim.components.overlay import Overlay
@@ -93,6 +94,7 @@ class KubeletFleet:
             overlay,
             images or Images(engine, recorder, ImageParams(), runtime.law),
             self.client,
+            self.event_client,
         )
         self.context = context
         context.events = EventRecorders(engine, params, self.event_client)
@@ -102,6 +104,11 @@ class KubeletFleet:
         self.terminators.runs = self.runs
         self.workers = PodWorkers(context, self.runs)
         self.loops = NodeLoops(context, self.heartbeat_client, self.client, self.capacity)
+        self.simulated = (
+            SimulatedPods(context, self.terminators)
+            if params.simulated_start_seconds >= 0.0
+            else None
+        )
         self.index_by_name: dict[str, int] = {}
         self._phases = draw_phases(engine, self.capacity)
         self._static: list[dict[str, PodTemplate]] = []
@@ -257,7 +264,9 @@ class KubeletFleet:
         pod = event.new
         assert isinstance(pod, Pod)
         record = context.by_node[node].get(pod.uid)
-        if event.type == "DELETED":
+        if self.simulated is not None:
+            self._deliver_simulated(self.simulated, node, event, record)
+        elif event.type == "DELETED":
             if record is not None:
                 self.terminators.deleted(record)
             if pod.name in self._static[node]:
@@ -268,6 +277,23 @@ class KubeletFleet:
             record.pod = pod
             if pod.deletion_seconds >= 0.0 and not record.removing:
                 self.terminators.delete(record, pod.deletion_grace_seconds)
+
+    @staticmethod
+    def _deliver_simulated(
+        simulated: SimulatedPods, node: int, event: WatchEvent, record: PodRecord | None
+    ) -> None:
+        pod = event.new
+        assert isinstance(pod, Pod)
+        if event.type == "DELETED":
+            if record is not None:
+                simulated.deleted(record)
+        elif record is None:
+            if not pod.is_terminal:
+                record = simulated.observe(node, pod)
+        else:
+            record.pod = pod
+        if record is not None and event.type != "DELETED" and pod.deletion_seconds >= 0.0:
+            simulated.delete(record)
 
     def _observe(self, node: int, pod: Pod) -> None:
         if pod.is_terminal:

@@ -41,6 +41,22 @@ def _is_ca_bundle(item: APIObject) -> bool:
     return item.name == CA_BUNDLE
 
 
+def list_ca_bundle(
+    context: KubeletContext, known_namespaces: set[tuple[int, str]], record: PodRecord
+) -> None:
+    """LIST a namespace's CA bundle unless the node watches it already."""
+    key = (record.node, record.key[0])
+    if key not in known_namespaces:
+        known_namespaces.add(key)
+        context.client.submit(
+            record.node,
+            Request(
+                "list", "configmaps", record.key[0], CA_BUNDLE, list_mode="cache",
+                selector=_is_ca_bundle,
+            ),
+        )  # fmt: skip
+
+
 class PodWorkers:
     """Starts pods; every method is one step of one pod's worker."""
 
@@ -158,13 +174,7 @@ class PodWorkers:
         record.call = None
         namespace = record.key[0]
         node = record.node
-        if (node, namespace) not in self._known_namespaces:
-            self._known_namespaces.add((node, namespace))
-            context.client.submit(
-                node,
-                Request("list", "configmaps", namespace, CA_BUNDLE, list_mode="cache",
-                        selector=_is_ca_bundle),
-            )  # fmt: skip
+        list_ca_bundle(context, self._known_namespaces, record)
         request = Request(
             "create", "serviceaccounts", namespace, "default", subresource="token",
             then=partial(self._token, record),

@@ -343,7 +343,7 @@ class Overlay:
     def release(self, node: int, address: str, second: str) -> None:
         """Give a pod's addresses back."""
         pools = self.pools[node]
-        if address:
+        if address and pools:
             pools[0].release(address)
         if second:
             pools[1].release(second)
