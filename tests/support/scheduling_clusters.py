@@ -159,7 +159,10 @@ def pod(rnd: Random, name: str) -> Json:
     }
     if rnd.random() < 0.25:
         spec["initContainers"] = [
-            {**container(rnd, 10 + i), **({"restartPolicy": "Always"} if rnd.random() < 0.5 else {})}
+            {
+                **container(rnd, 10 + i),
+                **({"restartPolicy": "Always"} if rnd.random() < 0.5 else {}),
+            }
             for i in range(rnd.randint(1, 3))
         ]
     if rnd.random() < 0.1:
