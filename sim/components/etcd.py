@@ -76,12 +76,22 @@ class EtcdParams:
 class _Frontend:
     """The gRPC server of one member: takes requests in chunks, a few readers at a time."""
 
-    __slots__ = ("busy_count", "inbox", "member", "reader_count_max")
+    __slots__ = (
+        "busy_count",
+        "inbox",
+        "long_busy_count",
+        "long_reads",
+        "member",
+        "reader_count_max",
+    )
 
     def __init__(self, member: Member, reader_count_max: int) -> None:
         self.member = member
         self.inbox: list[Any] = []
         self.busy_count = 0
+        self.long_reads: list[tuple[Read, int]] = []
+        """Ranges over many keys that wait for a core, with their key counts."""
+        self.long_busy_count = 0
         self.reader_count_max = reader_count_max
 
 
@@ -116,16 +126,18 @@ class Etcd:
         self.params = params
         self.law = law
         disks = tuple(disks) or (DISKS["measured"],)
-        self.members = [
-            Member(
-                engine,
-                index,
-                hosts[index % len(hosts)],
-                DiskLaw(disks[index % len(disks)], engine.stream(f"etcd/{index}/fsync")),
-                law,
-            )
-            for index in range(params.member_count)
-        ]
+        placed = [hosts[index % len(hosts)] for index in range(params.member_count)]
+        disk_laws: dict[tuple[int, DiskParams], DiskLaw] = {}
+        self.members: list[Member] = []
+        for index, host in enumerate(placed):
+            disk = disks[index % len(disks)]
+            place = (placed.index(host), disk)
+            if place not in disk_laws:
+                stream = engine.stream(f"etcd/{index}/fsync")
+                disk_laws[place] = DiskLaw(disk, stream)
+            member = Member(engine, index, host, disk_laws[place], law)
+            member.crowding_ratio += law.params.crowding_ratio * (placed.count(host) - 1)
+            self.members.append(member)
         self.client_link = LinkLaw(
             client_link or LINKS["loopback"], engine.stream("etcd/client-link")
         )
@@ -259,6 +271,7 @@ class Etcd:
             size_bytes += item.size_bytes
         member = frontend.member
         member.run(
+            self.law.params.receive_wake_seconds,
             self.law.receive_seconds(len(items), size_bytes),
             self._received,
             (frontend, items, size_bytes, member.term),
@@ -351,6 +364,7 @@ class Etcd:
             count += len(batch.writes)
             size_bytes += batch.size_bytes
         leader.run(
+            self.law.params.apply_wake_seconds,
             self._apply_demand(count, size_bytes) + self.raft.take_debt(),
             self._applied,
             (self.raft.epoch, batches),
@@ -547,7 +561,7 @@ class Etcd:
         """CPU time of all members so far, wake-ups on idle cores and idle ticks included."""
         elapsed = self.engine.now - self.faults.started_seconds
         idle = self.law.params.idle_cores * elapsed * self.raft.alive_count()
-        return idle + sum(m.process.cpu_seconds + m.spin_cpu_seconds for m in self.members)
+        return idle + sum(member.cpu_seconds() for member in self.members)
 
     def check(self) -> list[str]:
         """Return broken invariants: Little's law, revisions, acknowledged writes, Raft's rules."""

@@ -97,12 +97,14 @@ class Backend:
         self.put_count = 0
         law = self._raft.law
         cpu_seconds = law.commit_cpu_seconds(count, size_bytes)
+        page_bytes = size_bytes * law.params.commit_page_ratio
         for follower in self._raft.followers:
             if follower.alive:
                 follower.process.run(
-                    cpu_seconds, self._follower_done, (follower, self._engine.now, count)
+                    cpu_seconds,
+                    self._follower_done,
+                    (follower, self._engine.now, count, page_bytes),
                 )
-        page_bytes = size_bytes * law.params.commit_page_ratio
         leader.process.run(
             cpu_seconds, self._written, (self._raft.epoch, leader, count, page_bytes)
         )
@@ -111,9 +113,7 @@ class Backend:
         epoch, leader, count, page_bytes = work
         if epoch != self._raft.epoch:
             return
-        disk = leader.disk
-        duration = disk.sample_seconds(page_bytes) + disk.sample_seconds(0)
-        leader.spin_cpu_seconds += duration * self._raft.law.params.monitor_ratio
+        duration = leader.backend_sync_seconds(page_bytes)
         self._engine.call_later(duration, self._done, (epoch, leader, count))
 
     def _done(self, work: tuple[int, Member, int]) -> None:
@@ -131,10 +131,9 @@ class Backend:
         )
         self._resume()
 
-    def _follower_done(self, work: tuple[Member, float, int]) -> None:
-        follower, started_seconds, count = work
-        disk = follower.disk
-        syncs_seconds = disk.sample_seconds(0) + disk.sample_seconds(0)
+    def _follower_done(self, work: tuple[Member, float, int, float]) -> None:
+        follower, started_seconds, count, page_bytes = work
+        syncs_seconds = follower.backend_sync_seconds(page_bytes)
         self._table.append(
             (
                 started_seconds,

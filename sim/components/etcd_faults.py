@@ -89,7 +89,9 @@ class FaultControl:
 
     def _forwarded(self, work: tuple[Member, int, list[Write], int]) -> None:
         leader = work[0]
-        leader.run(self._etcd.law.forward_seconds(len(work[2])), self._proposed, work)
+        law = self._etcd.law
+        wake = law.params.receive_wake_seconds
+        leader.run(wake, law.forward_seconds(len(work[2])), self._proposed, work)
 
     def _proposed(self, work: tuple[Member, int, list[Write], int]) -> None:
         leader, term, writes, size_bytes = work
@@ -132,6 +134,7 @@ class FaultControl:
         member = work[0]
         law = self._etcd.law
         member.run(
+            law.params.follow_apply_wake_seconds,
             law.follow_apply_seconds(len(work[2])) + law.forward_seconds(len(work[2])),
             self._answer_at_follower,
             work,
@@ -149,10 +152,12 @@ class FaultControl:
         etcd = self._etcd
         wake = etcd.law.params.read_index_wake_seconds
         if etcd.raft.link.free:
-            leader.run(wake, then, work)
+            leader.run(wake, 0.0, then, work)
         else:
             there_and_back = 2.0 * etcd.raft.link.sample_seconds()
-            etcd.engine.call_later(there_and_back, lambda item: leader.run(wake, then, item), work)
+            etcd.engine.call_later(
+                there_and_back, lambda item: leader.run(wake, 0.0, then, item), work
+            )
 
     # Faults ---------------------------------------------------------------------------------
 
@@ -194,6 +199,9 @@ class FaultControl:
         items = frontend.inbox
         frontend.inbox = []
         frontend.busy_count = 0
+        items += [read for read, _ in frontend.long_reads]
+        frontend.long_reads = []
+        frontend.long_busy_count = 0
         if items:
             self.abandon(items)
 
@@ -273,8 +281,8 @@ class FaultControl:
         voter = next(m for m in etcd.members if m.alive and m is not candidate)
         duration = (
             4.0 * link.sample_seconds()
-            + candidate.disk.sample_seconds(0)
-            + voter.disk.sample_seconds(0)
+            + candidate.vote_sync_seconds()
+            + voter.vote_sync_seconds()
             + 4.0 * (etcd.law.params.read_index_wake_seconds + self._cold_seconds())
         )
         self._election_call = etcd.engine.call_later(duration, self._elected, candidate)
@@ -300,8 +308,6 @@ class FaultControl:
         raft.last_index = leader.synced_index
         leader.inbox.clear()
         leader.busy = False
-        leader.term += 1
-        etcd.frontends[leader.index].busy_count = 0
         for follower in raft.followers:
             follower.inbox.clear()
             if follower.synced_index > leader.synced_index:
@@ -349,8 +355,8 @@ class FaultControl:
         link = raft.link
         duration = (
             3.0 * link.sample_seconds()
-            + best.disk.sample_seconds(0)
-            + member.disk.sample_seconds(0)
+            + best.vote_sync_seconds()
+            + member.vote_sync_seconds()
             + 4.0 * (etcd.law.params.read_index_wake_seconds + self._cold_seconds())
         )
         etcd.engine.call_later(duration, self._handed_over, (member, best))
@@ -387,7 +393,7 @@ class FaultControl:
             size_bytes = missing * mean_bytes
         else:
             size_bytes = float(etcd.store.database_bytes)
-        duration = size_bytes / SNAPSHOT_BYTES_PER_SECOND + member.disk.sample_seconds(0)
+        duration = size_bytes / SNAPSHOT_BYTES_PER_SECOND + member.vote_sync_seconds()
         etcd.fault("member restarted", f"member {index}, {missing} entries behind")
         etcd.engine.call_later(duration, self._rejoin, member)
 

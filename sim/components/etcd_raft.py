@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from sim.components.etcd_process import GoProcess
 from sim.components.ports import Write
 from sim.costs.disk import DiskLaw
 from sim.costs.etcd import EtcdLaw
@@ -63,19 +64,19 @@ class Batch:
         self.commit_seconds = 0.0
 
 
-class Member:
+class Member(GoProcess):
     """One etcd process on its host and disk."""
 
+    __slots__ = (
+        "alive", "applying", "arrival_seconds", "busy", "cut_count", "disk", "inbox", "index",
+        "learnt_count", "log_terms", "matched_index", "segment_bytes", "sync_count",
+        "synced_index", "term",
+    )  # fmt: skip
+
     def __init__(self, engine: Engine, index: int, host: Host, disk: DiskLaw, law: EtcdLaw) -> None:
-        self._engine = engine
-        self._awake_seconds = 0.0
-        self._synced_seconds = 0.0
-        self._stalls = engine.stream(f"etcd/{index}/stall")
+        super().__init__(engine, host, f"etcd-{index}", law)
         self.index = index
-        self.host = host
-        self.process = host.process(f"etcd-{index}")
         self.disk = disk
-        self.law = law
         self.alive = True
         self.term = 0
         """Incarnation: grows whenever the process dies, so that its pending work is void."""
@@ -94,57 +95,31 @@ class Member:
         self.segment_bytes = 0
         self.cut_count = 0
         self.sync_count = 0
-        self.spin_cpu_seconds = 0.0
-        """CPU burnt on otherwise idle cores; in no host's accounts because it delays nobody."""
-
-    def run(self, demand_seconds: float, then: Callable[[Any], object], argument: Any) -> None:
-        """Spend CPU that competes with everything else on the host."""
-        host = self.host
-        process = self.process
-        if host.running_count < host.core_count or host.core_count == 0:
-            self.spin_cpu_seconds += self.law.params.spin_seconds
-            if process.running_count == 0:
-                slept_seconds = self._engine.now - self._awake_seconds
-                if slept_seconds > 0.0:
-                    demand_seconds += self.law.cold_seconds(slept_seconds)
-        else:
-            params = self.law.params
-            if self._stalls.uniform() < params.stall_ratio:
-                wait_seconds = self._stalls.exponential(params.stall_seconds)
-                self._engine.call_later(
-                    wait_seconds, self._run_late, (demand_seconds, then, argument)
-                )
-                return
-        self._awake_seconds = self._engine.now + demand_seconds
-        process.run(demand_seconds, then, argument)
-
-    def _run_late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
-        self.process.run(*work)
 
     def sync_seconds(self, size_bytes: int) -> float:
         """Draw the duration of a WAL sync, a segment cut included when one is due."""
         self.sync_count += 1
         now = self._engine.now
-        duration = self.disk.sample_seconds(size_bytes, now - self._synced_seconds)
-        self._synced_seconds = now + duration
+        duration = self.disk.sync_seconds(now, size_bytes)
         self.segment_bytes += size_bytes
         if self.segment_bytes >= SEGMENT_BYTES:
             self.segment_bytes = 0
             self.cut_count += 1
-            duration += self.disk.sample_seconds(0)
-        self.spin_cpu_seconds += duration * self.law.params.monitor_ratio
+            duration += self.disk.sync_seconds(now + duration, 0)
+        self.spin_cpu_seconds += duration * self._law.params.monitor_ratio
         return duration
 
-    def sync_stall_seconds(self, present_count: int) -> float:
-        """Draw the wait of the thread that returns from fdatasync for a processor."""
-        host = self.host
-        if host.running_count < host.core_count or host.core_count == 0:
-            return 0.0
-        params = self.law.params
-        if self._stalls.uniform() >= params.sync_stall_ratio:
-            return 0.0
-        mean = params.sync_stall_seconds + present_count * params.sync_stall_per_request_seconds
-        return self._stalls.exponential(mean)
+    def backend_sync_seconds(self, page_bytes: float) -> float:
+        """Draw the duration of a backend commit's two syncs: pages, then the meta page."""
+        now = self._engine.now
+        duration = self.disk.sync_seconds(now, page_bytes)
+        duration += self.disk.sync_seconds(now + duration, 0)
+        self.spin_cpu_seconds += duration * self._law.params.monitor_ratio
+        return duration
+
+    def vote_sync_seconds(self) -> float:
+        """Draw the duration of persisting a vote."""
+        return self.disk.sync_seconds(self._engine.now, 0)
 
     def persist(self, epoch: int, index: int) -> None:
         """Note that the log up to ``index``, written in ``epoch``, is durable."""
@@ -268,16 +243,19 @@ class RaftGroup:
         if batch.epoch != self.epoch or leader is None:
             return
         leader.persist(batch.epoch, batch.last_index)
-        demand = self.debt_seconds + self.law.append_seconds(
+        law = self.law
+        demand = self.debt_seconds + law.append_seconds(
             len(batch.writes), batch.size_bytes, len(self.followers)
         )
         self.debt_seconds = 0.0
+        wake = law.params.append_wake_seconds
         if self.quorum_count == 1 and not self.pending:
             apply_seconds = self._merged_apply_seconds(batch)
             if apply_seconds >= 0.0:
-                leader.run(demand + apply_seconds, self._ready, batch)
+                wake += law.params.apply_wake_seconds
+                leader.run(wake, demand + apply_seconds, self._ready, batch)
                 return
-        leader.run(demand, self._ready, batch)
+        leader.run(wake, demand, self._ready, batch)
 
     def _ready(self, batch: Batch) -> None:
         leader = self.leader
@@ -341,6 +319,7 @@ class RaftGroup:
         follower.inbox.clear()
         follower.busy = True
         follower.run(
+            self.law.params.follow_wake_seconds,
             self.law.follow_seconds(count, size_bytes),
             self._write,
             (follower, follower.term, batch, count, size_bytes),
@@ -372,7 +351,9 @@ class RaftGroup:
         follower, term, batch, count = message
         if term != follower.term or batch.epoch != self.epoch or self.leader is None:
             return
-        self.debt_seconds += self.law.acknowledge_seconds(count)
+        self.debt_seconds += (
+            self.law.params.acknowledge_wake_seconds + self.law.acknowledge_seconds(count)
+        )
         if batch.last_index > follower.matched_index:
             follower.matched_index = batch.last_index
         self._advance()
@@ -387,7 +368,10 @@ class RaftGroup:
         count = follower.learnt_count
         follower.learnt_count = 0
         follower.run(
-            self.law.follow_apply_seconds(count), self._follower_applied, (follower, follower.term)
+            self.law.params.follow_apply_wake_seconds,
+            self.law.follow_apply_seconds(count),
+            self._follower_applied,
+            (follower, follower.term),
         )
 
     def _follower_applied(self, work: tuple[Member, int]) -> None:
@@ -419,10 +403,10 @@ class RaftGroup:
         def answered(_: object) -> None:
             state[0] -= 1
             if state[0] == 0:
-                leader.run(wake, then, argument)
+                leader.run(wake, 0.0, then, argument)
 
         def arrived(follower: Member) -> None:
-            follower.run(wake, answered if self.link.free else back, None)
+            follower.run(wake, 0.0, answered if self.link.free else back, None)
 
         def back(_: object) -> None:
             self._engine.call_later(self.link.sample_seconds(), answered)

@@ -70,6 +70,7 @@ class ReadLoop:
         self._round_busy = False
         self.blocked: list[tuple[int, _Frontend, list[Read]]] = []
         """Reads whose index is not applied yet: (index, frontend, reads)."""
+        self._order = etcd.engine.stream("etcd/run-queue")
         self.round_count = 0
         self.read_count = 0
 
@@ -129,7 +130,7 @@ class ReadLoop:
                 self._execute(frontend, reads)
 
     def _execute(self, frontend: _Frontend, reads: list[Read]) -> None:
-        etcd = self._etcd
+        law = self._etcd.law
         small: list[Read] = []
         small_key_count = 0
         for read in reads:
@@ -137,14 +138,45 @@ class ReadLoop:
             if count < 0:
                 count = self._count(read)
             if count > READ_CHUNK_KEY_COUNT:
-                frontend.member.run(etcd.law.read_seconds(1, count), self._executed, [read])
+                frontend.long_reads.append((read, count))
             else:
                 small.append(read)
                 small_key_count += count
         if small:
             frontend.member.run(
-                etcd.law.read_seconds(len(small), small_key_count), self._executed, small
+                law.params.read_wake_seconds,
+                law.read_seconds(len(small), small_key_count),
+                self._executed,
+                small,
             )
+        if frontend.long_reads:
+            self._execute_long(frontend)
+
+    def _execute_long(self, frontend: _Frontend) -> None:
+        """Start long ranges, one per core, in the random order of a busy run queue."""
+        law = self._etcd.law
+        waiting = frontend.long_reads
+        cores = frontend.member.host.core_count or len(waiting) + frontend.long_busy_count
+        while waiting and frontend.long_busy_count < cores:
+            index = self._order.integer(len(waiting)) if len(waiting) > 1 else 0
+            read, count = waiting.pop(index)
+            frontend.long_busy_count += 1
+            frontend.member.run(
+                law.params.read_wake_seconds,
+                law.read_seconds(1, count),
+                self._executed_long,
+                (frontend, frontend.member.term, read),
+            )
+
+    def _executed_long(self, work: tuple[_Frontend, int, Read]) -> None:
+        frontend, term, read = work
+        if term != frontend.member.term:
+            self.fail_later([read])
+            return
+        frontend.long_busy_count -= 1
+        if frontend.long_reads:
+            self._execute_long(frontend)
+        self._executed([read])
 
     def _count(self, read: Read) -> int:
         if read.limit_count < 0:

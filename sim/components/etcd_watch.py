@@ -1,9 +1,10 @@
 """etcd's watch streams: who is told of a commit, when, and what the sending costs.
 
 **Modelled:** a handful of streams (apiservers) are served inside the apply round; many watchers are
-served stream by stream by the streams' own goroutines; a stream whose 128 places are full loses its
-watchers to the catch-up loop, which reads what they missed from the store every 100 ms and sends it
-in one piece. **Not modelled:** the victims' 10 ms retry on its own; fragments of large responses.
+served stream by stream by the streams' own goroutines; when a stream's 128 places are full its
+watchers become victims and are retried after 10 ms; if they have missed more by then, the catch-up
+loop reads it from the store every 100 ms and sends it in one piece. **Not modelled:** the limit of
+512 watchers per catch-up round; fragments of large responses.
 **Source:** `facts/model.md` d.3.
 """
 
@@ -24,6 +25,11 @@ INLINE_WATCHER_COUNT_MAX = 8
 """Up to this many watchers their sending is part of the apply round."""
 STREAM_PLACE_COUNT = 128
 """Events a stream's channel holds. **Source:** `facts/model.md` d.3."""
+VICTIM_RETRY_SECONDS = 0.010
+"""Period of the victims' loop. **Source:** `facts/model.md` d.3."""
+MORE_EVENT_RATIO = 0.2
+"""Cost of each further event of one response, over the first: assumed (same message, more
+fields)."""
 CATCH_UP_SECONDS = 0.1
 """Period of the catch-up loop. **Source:** `facts/model.md` d.3."""
 SENDER_COUNT = 2
@@ -33,7 +39,7 @@ SENDER_COUNT = 2
 class Stream:
     """The watchers of one client connection."""
 
-    __slots__ = ("deliver", "missed", "name", "place_count", "queued", "watcher_count")
+    __slots__ = ("deliver", "missed", "missed_rounds", "name", "place_count", "watcher_count")
 
     def __init__(self, deliver: Deliver, name: str, watcher_count: int) -> None:
         self.deliver = deliver
@@ -41,9 +47,9 @@ class Stream:
         self.watcher_count = watcher_count
         self.place_count = 0
         """Places taken in the channel."""
-        self.queued = False
         self.missed: list[WatchEvent] = []
-        """Events left to the catch-up loop."""
+        """Events that found the channel full."""
+        self.missed_rounds = 0
 
 
 class WatchFanOut:
@@ -85,28 +91,46 @@ class WatchFanOut:
                 self._send(stream, events)
             return
         for stream in self.streams:
-            places = len(events) * stream.watcher_count
             if stream.missed or (
-                stream.place_count and stream.place_count + places > STREAM_PLACE_COUNT
+                stream.place_count
+                and stream.place_count + stream.watcher_count > STREAM_PLACE_COUNT
             ):
                 self.overflow_count += 1
+                if not stream.missed:
+                    self._etcd.engine.call_later(VICTIM_RETRY_SECONDS, self._retry, stream)
                 stream.missed += events
-                if not self._catching_up:
-                    self._catching_up = True
-                    self._etcd.engine.call_later(CATCH_UP_SECONDS, self._catch_up)
+                stream.missed_rounds += 1
                 continue
-            stream.place_count += places
-            self._queue.append((stream, events))
+            self._enqueue(stream, events)
         self._next()
+
+    def _enqueue(self, stream: Stream, events: list[WatchEvent]) -> None:
+        stream.place_count += stream.watcher_count
+        self._queue.append((stream, events))
+
+    def _retry(self, stream: Stream) -> None:
+        """The victims' loop: one missed round goes out now, more are left to the catch-up loop."""
+        full = stream.place_count + stream.watcher_count > STREAM_PLACE_COUNT
+        if (stream.place_count and full) or stream.missed_rounds > 1:
+            if not self._catching_up:
+                self._catching_up = True
+                engine = self._etcd.engine
+                engine.call_later(CATCH_UP_SECONDS - engine.now % CATCH_UP_SECONDS, self._catch_up)
+            return
+        self._flush(stream)
+        self._next()
+
+    def _flush(self, stream: Stream) -> None:
+        events = stream.missed
+        stream.missed = []
+        stream.missed_rounds = 0
+        self._enqueue(stream, events)
 
     def _catch_up(self, _: None) -> None:
         self._catching_up = False
         for stream in self.streams:
             if stream.missed:
-                events = stream.missed
-                stream.missed = []
-                stream.place_count += stream.watcher_count
-                self._queue.append((stream, events))
+                self._flush(stream)
         self._next()
 
     def _next(self) -> None:
@@ -118,7 +142,10 @@ class WatchFanOut:
                 continue
             self._sending_count += 1
             leader.run(
-                self._etcd.law.watch_seconds(len(events) * stream.watcher_count),
+                self._etcd.law.params.watch_wake_seconds,
+                self._etcd.law.watch_seconds(
+                    stream.watcher_count * (1.0 + MORE_EVENT_RATIO * (len(events) - 1))
+                ),
                 self._sent,
                 (stream, events),
             )
@@ -126,7 +153,7 @@ class WatchFanOut:
     def _sent(self, work: tuple[Stream, list[WatchEvent]]) -> None:
         stream, events = work
         self._sending_count -= 1
-        stream.place_count = max(0, stream.place_count - len(events) * stream.watcher_count)
+        stream.place_count -= stream.watcher_count
         self._next()
         self._send(stream, events)
 

@@ -1,8 +1,8 @@
 """How long an fdatasync takes, as a distribution over one disk.
 
-The law is ``median(bytes) · shape(u)``: the median grows linearly with the bytes written since the
-last sync, the shape is a quantile function relative to the median, so its tail scales with it. A
-fixed delay can be added (throttled volume, injected fault).
+The law is ``median · shape(u) · (1 + s · others in flight) + bytes / rate``: the shape is a
+quantile function relative to the median. A disk that has rested starts slowly; a fixed delay can
+be added (throttled volume, injected fault).
 **Source:** per row of `DISKS`; the measured one from `groundtruth/etcd_disk_fdatasync.csv`.
 """
 
@@ -73,7 +73,7 @@ class DiskParams:
         metadata={"source": "measured: etcd_disk_fdatasync.csv, q50 of preallocated files"},
     )
     bytes_per_second: float = field(
-        default=400e6,
+        default=600e6,
         metadata={
             "source": "measured: etcd_put_closed.csv, growth of wal_fsync_p50_ms with value_bytes"
         },
@@ -86,6 +86,14 @@ class DiskParams:
     delay_seconds: float = field(
         default=0.0, metadata={"source": "none: a delay that the user or a fault adds"}
     )
+    sharing_ratio: float = field(
+        default=0.35,
+        metadata={
+            "source": "measured: etcd_put_closed.csv, wal_fsync_p50_ms of 3 members on one"
+            " disk against 1 member"
+        },
+    )
+    """How much each other sync in flight lengthens one."""
     rest_seconds: float = field(
         default=280e-6,
         metadata={"source": "measured: etcd_disk_fdatasync.csv, rows at 200/s against closed loop"},
@@ -161,22 +169,22 @@ class DiskLaw:
 
     __slots__ = (
         "_delay",
+        "_ends_seconds",
+        "_last_seconds",
+        "_params",
         "_per_byte",
-        "_rest",
-        "_rest_constant",
         "_stream",
         "_table",
-        "params",
         "slowdown_ratio",
     )
 
     def __init__(self, params: DiskParams, stream: Stream) -> None:
-        self.params = params
+        self._params = params
         self.slowdown_ratio = 1.0
         self._stream = stream
-        self._per_byte = 1.0 / (params.bytes_per_second * params.sync_median_seconds)
-        self._rest = params.rest_seconds
-        self._rest_constant = params.rest_time_constant_seconds
+        self._per_byte = 1.0 / params.bytes_per_second
+        self._ends_seconds: list[float] = []
+        self._last_seconds = 0.0
         self._delay = 0.0
         if params.delay_seconds > 0.0:
             share = 1.0 - math.exp(-params.delay_seconds / params.rest_time_constant_seconds)
@@ -186,23 +194,41 @@ class DiskLaw:
         table = np.interp(middles, probabilities, ratios) * params.sync_median_seconds
         self._table: list[float] = table.tolist()
 
-    def sample_seconds(self, written_bytes: float, rested_seconds: float = 0.0) -> float:
-        """Return the duration of one fdatasync.
+    @property
+    def params(self) -> DiskParams:
+        """What the law was made from."""
+        return self._params
+
+    def sync_seconds(self, now: float, written_bytes: float) -> float:
+        """Return the duration of an fdatasync that starts now.
+
+        Syncs in flight on the same disk slow each other; a disk that has rested starts slowly.
 
         Args:
-            written_bytes: written since the last one.
-            rested_seconds: since the last one ended.
+            now: simulated seconds.
+            written_bytes: written since the last sync of that file.
         """
-        base = self._table[int(self._stream.uniform() * _TABLE_COUNT)]
-        duration = base * (1.0 + written_bytes * self._per_byte) + self._delay
-        if rested_seconds > 0.0 and self._rest > 0.0:
-            duration += self._rest * (1.0 - math.exp(-rested_seconds / self._rest_constant))
-        return duration * self.slowdown_ratio
+        params = self._params
+        duration = self._table[int(self._stream.uniform() * _TABLE_COUNT)]
+        ends = self._ends_seconds
+        if ends:
+            ends[:] = [end for end in ends if end > now]
+            duration *= 1.0 + params.sharing_ratio * len(ends)
+        if not ends and params.rest_seconds > 0.0:
+            rested = (now - self._last_seconds) / params.rest_time_constant_seconds
+            duration += params.rest_seconds * (1.0 - math.exp(-rested))
+        duration += written_bytes * self._per_byte + self._delay
+        duration *= self.slowdown_ratio
+        end = now + duration
+        ends.append(end)
+        if end > self._last_seconds:
+            self._last_seconds = end
+        return duration
 
     def mean_seconds(self, written_bytes: float = 0.0) -> float:
-        """Return the mean of the law for a given number of bytes."""
+        """Return the mean duration on a busy disk, without other syncs in flight."""
         mean = sum(self._table) / _TABLE_COUNT
-        return (mean * (1.0 + written_bytes * self._per_byte) + self._delay) * self.slowdown_ratio
+        return (mean + written_bytes * self._per_byte + self._delay) * self.slowdown_ratio
 
 
 def disk_from_percentiles(name: str, percentiles: Mapping[float, float]) -> DiskParams:

@@ -53,7 +53,13 @@ class EtcdLawParams:
     CPU); reached asymptotically."""
     cold_time_constant_seconds: float = _fitted(8e-3, _PUT + " (rows with fsync_delay_ms)")
     """Sleep after which 63 % of ``cold_seconds`` is paid."""
-    stall_ratio: float = _fitted(0.02, _RANGE + " (p99_ms)")
+    awake_ratio: float = _fitted(0.3, _PUT + " (tmpfs), " + _RANGE)
+    """Share of a wake-up that is paid when the process is awake already."""
+    scatter_sigma_ratio: float = _fitted(0.35, _RANGE + " (p99_ms at 1 client)")
+    """Spread of the logarithm of a stage's demand."""
+    crowding_ratio: float = _fitted(0.12, _RANGE + " (range_serializable, members 3 against 1)")
+    """Growth of all demands per further member on the same host (shared caches)."""
+    stall_ratio: float = _fitted(0.01, _RANGE + " (p99_ms)")
     """Share of stages, started while all cores are busy, that wait in a run queue first."""
     stall_seconds: float = _fitted(2.5e-3, _RANGE + " (p99_ms)")
     """Mean of that wait (exponential)."""
@@ -83,7 +89,7 @@ class EtcdLawParams:
     commit_put_seconds: float = _fitted(1.0e-6, _PUT + " (backend_commit_mean_ms)")
     """Backend commit: CPU per put in it."""
     commit_per_byte_seconds: float = _fitted(0.8e-9, _PUT + " (backend_commit_mean_ms)")
-    commit_page_ratio: float = _fitted(2.0, _PUT + " (backend_commit_mean_ms)")
+    commit_page_ratio: float = _fitted(0.75, _PUT + " (backend_commit_mean_ms)")
     """Bytes of dirty pages written per byte put."""
     read_seconds: float = _fitted(8e-6, _RANGE)
     """Execute a range and send its answer, without its keys."""
@@ -92,11 +98,11 @@ class EtcdLawParams:
     """One key of a range: look up, copy, encode (1 KiB values)."""
     read_index_wake_seconds: float = _fitted(40e-6, _RANGE + " (members 3)")
     """Leader and follower: one round that confirms the leader."""
-    watch_wake_seconds: float = _fitted(40e-6, _WATCH)
+    watch_wake_seconds: float = _fitted(16e-6, _WATCH)
     """One round of sending to watch streams."""
-    watch_event_seconds: float = _fitted(1.7e-6, _WATCH)
+    watch_event_seconds: float = _fitted(2.0e-6, _WATCH)
     """One event to one watcher, in the streams' own goroutines."""
-    watch_notify_seconds: float = _fitted(0.5e-6, _WATCH)
+    watch_notify_seconds: float = _fitted(2.0e-6, _WATCH)
     """One event to one watcher, inside apply."""
 
 
@@ -111,8 +117,8 @@ class EtcdClientParams:
     call_per_byte_seconds: float = _fitted(3e-9, _PUT)
     key_seconds: float = _fitted(1.1e-6, _RANGE)
     """Decode one key of a range (1 KiB values)."""
-    event_seconds: float = _fitted(3e-6, _WATCH)
-    """Decode one watch event."""
+    event_seconds: float = _fitted(7e-6, _WATCH)
+    """Decode one watch response and wake its watcher."""
     timer_seconds: float = _fitted(90e-6, "etcd_put_open.csv (generator_late_mean_ms)")
     """Lateness of an open-loop arrival's timer on an idle machine."""
 
@@ -128,29 +134,20 @@ class EtcdLaw:
     def receive_seconds(self, count: int, size_bytes: int) -> float:
         """Take ``count`` requests off the network and hand them on."""
         p = self.params
-        return (
-            p.receive_wake_seconds
-            + count * p.receive_seconds
-            + size_bytes * p.receive_per_byte_seconds
-        )
+        return count * p.receive_seconds + size_bytes * p.receive_per_byte_seconds
 
     def append_seconds(self, count: int, size_bytes: int, follower_count: int) -> float:
         """Run one round of the leader's raft loop, its fdatasync excluded."""
         p = self.params
         return (
-            p.append_wake_seconds
-            + count * (p.append_seconds + follower_count * p.replicate_seconds)
+            count * (p.append_seconds + follower_count * p.replicate_seconds)
             + size_bytes * p.append_per_byte_seconds
         )
 
     def apply_seconds(self, count: int, size_bytes: int) -> float:
         """Apply ``count`` transactions and send their answers."""
         p = self.params
-        return (
-            p.apply_wake_seconds
-            + count * (p.apply_seconds + p.guard_seconds)
-            + size_bytes * p.apply_per_byte_seconds
-        )
+        return count * (p.apply_seconds + p.guard_seconds) + size_bytes * p.apply_per_byte_seconds
 
     def cold_seconds(self, slept_seconds: float) -> float:
         """Extra demand of the first stage after a sleep: ``c · (1 - exp(-t/τ))``."""
@@ -160,38 +157,34 @@ class EtcdLaw:
     def acknowledge_seconds(self, count: int) -> float:
         """Leader: take one follower's acknowledgement of ``count`` entries."""
         p = self.params
-        return p.acknowledge_wake_seconds + count * p.acknowledge_seconds
+        return count * p.acknowledge_seconds
 
     def follow_seconds(self, count: int, size_bytes: int) -> float:
         """Run one round of a follower that appends ``count`` entries."""
         p = self.params
-        return (
-            p.follow_wake_seconds
-            + count * p.follow_seconds
-            + size_bytes * p.follow_per_byte_seconds
-        )
+        return count * p.follow_seconds + size_bytes * p.follow_per_byte_seconds
 
     def follow_apply_seconds(self, count: int) -> float:
         """Follower: apply ``count`` entries whose commit it has learnt of."""
         p = self.params
-        return p.follow_apply_wake_seconds + count * p.follow_apply_seconds
+        return count * p.follow_apply_seconds
 
     def forward_seconds(self, count: int) -> float:
         """Pass ``count`` proposals, or their answers, between a follower and the leader."""
         p = self.params
-        return p.receive_wake_seconds + count * p.forward_seconds
+        return count * p.forward_seconds
 
     def read_seconds(self, count: int, key_count: int) -> float:
         """Execute ``count`` ranges of ``key_count`` keys in all."""
         p = self.params
-        return p.read_wake_seconds + count * p.read_seconds + key_count * p.read_key_seconds
+        return count * p.read_seconds + key_count * p.read_key_seconds
 
     def commit_cpu_seconds(self, put_count: int, size_bytes: int) -> float:
         """Run one backend commit, its two fdatasyncs excluded."""
         p = self.params
         return put_count * p.commit_put_seconds + size_bytes * p.commit_per_byte_seconds
 
-    def watch_seconds(self, delivery_count: int) -> float:
-        """Send ``delivery_count`` events (events times watchers) to watch streams."""
+    def watch_seconds(self, delivery_count: float) -> float:
+        """Send ``delivery_count`` responses (one per watcher) to one watch stream."""
         p = self.params
-        return p.watch_wake_seconds + delivery_count * p.watch_event_seconds
+        return delivery_count * p.watch_event_seconds

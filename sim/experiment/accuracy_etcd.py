@@ -8,6 +8,7 @@ pays a wake-up per chunk (`EtcdClientParams`).
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,9 @@ import numpy as np
 
 from sim.base.objects import Generic
 from sim.components.etcd import Etcd, EtcdParams
+from sim.components.etcd_process import GoProcess
 from sim.components.etcd_reads import Read
+from sim.components.etcd_watch import MORE_EVENT_RATIO
 from sim.components.facts import ETCD_BACKEND_COMMITS, ETCD_COMMITS, FAULTS
 from sim.components.ports import WatchEvent, Write
 from sim.costs.disk import DISKS, DiskParams
@@ -90,40 +93,19 @@ class Bench:
             self.engine, self.recorder, params, EtcdLaw(law), [self.host], disks=[disk]
         )
         self.etcd.start()
-        self.client_cpu = self.host.process("client")
-        self._law = EtcdLaw(law)
-        self._awake_seconds = 0.0
-        self._stalls = self.engine.stream("client/stall")
+        self.client = GoProcess(self.engine, self.host, "client", EtcdLaw(law))
+        self.client.crowding_ratio += law.crowding_ratio * (params.member_count - 1)
         self._inbox: list[_Call] = []
         self._busy_count = 0
         self.latencies: list[float] = []
         self.measuring = False
+        self.measured_from_seconds = 0.0
         self.completed_count = 0
         self.closed = True
         self.send: Callable[[_Call], None] = lambda _: None
         self.call_bytes = 0
 
     # Client ---------------------------------------------------------------------------------
-
-    def run_client(self, demand_seconds: float, then: Callable[[Any], object], item: Any) -> None:
-        """Spend CPU of the load generator, cold start included."""
-        host = self.host
-        process = self.client_cpu
-        now = self.engine.now
-        if process.running_count == 0 and host.running_count < CORE_COUNT:
-            slept_seconds = now - self._awake_seconds
-            if slept_seconds > 0.0:
-                demand_seconds += self._law.cold_seconds(slept_seconds)
-        elif host.running_count >= CORE_COUNT:
-            params = self._law.params
-            if self._stalls.uniform() < params.stall_ratio:
-                wait_seconds = self._stalls.exponential(params.stall_seconds)
-                self.engine.call_later(
-                    wait_seconds, lambda late: process.run(demand_seconds, then, late), item
-                )
-                return
-        self._awake_seconds = now + demand_seconds
-        process.run(demand_seconds, then, item)
 
     def take(self, call: _Call) -> None:
         """Give the generator something to do: an answer, or a call to send."""
@@ -139,7 +121,7 @@ class Bench:
         each = client.call_seconds + client.call_per_byte_seconds * self.call_bytes
         if not self.closed:
             each *= 0.5
-        self.run_client(client.wake_seconds + len(calls) * each, self._worked, calls)
+        self.client.run(client.wake_seconds, len(calls) * each, self._worked, calls)
 
     def _worked(self, calls: list[_Call]) -> None:
         self._busy_count -= 1
@@ -149,8 +131,9 @@ class Bench:
         for call in calls:
             if call.state == 1:
                 if self.measuring:
-                    self.latencies.append(now - call.sent_seconds)
                     self.completed_count += 1
+                    if call.sent_seconds >= self.measured_from_seconds:
+                        self.latencies.append(now - call.sent_seconds)
                 if not self.closed:
                     continue
             if self.closed:
@@ -191,8 +174,9 @@ class Bench:
         raft = self.etcd.raft
         cpu = self.etcd.cpu_seconds()
         entries, batches = raft.entry_count, raft.batch_count
-        client_cpu = self.client_cpu.cpu_seconds
+        client_cpu = self.client.cpu_seconds()
         self.measuring = True
+        self.measured_from_seconds = engine.now
         engine.run(duration.warm_up_seconds + duration.measured_seconds)
         count = max(1, self.completed_count)
         problems = [*self.etcd.check(), *self.host.check()]
@@ -200,7 +184,7 @@ class Bench:
         result = quantiles_ms(self.latencies)
         result["throughput_ops_s"] = self.completed_count / duration.measured_seconds
         result["etcd_cpu_us_per_op"] = (self.etcd.cpu_seconds() - cpu) / count * 1e6
-        result["client_cpu_us_per_op"] = (self.client_cpu.cpu_seconds - client_cpu) / count * 1e6
+        result["client_cpu_us_per_op"] = (self.client.cpu_seconds() - client_cpu) / count * 1e6
         result["proposals_per_fsync"] = (raft.entry_count - entries) / max(
             1, raft.batch_count - batches
         )
@@ -293,12 +277,25 @@ def predict_range_closed(
     frontend = etcd.frontends[1 % len(etcd.members)] if follower else None
     decode_seconds = costs.client.key_seconds * key_count
 
+    waiting: list[_Call] = []
+    decoding = [0]
+    order = bench.engine.stream("client/run-queue")
+
+    def decode_next() -> None:
+        while waiting and decoding[0] < CORE_COUNT:
+            decoding[0] += 1
+            index = order.integer(len(waiting)) if len(waiting) > 1 else 0
+            bench.client.run(0.0, decode_seconds, decoded, waiting.pop(index))
+
     def decoded(call: _Call) -> None:
+        decoding[0] -= 1
         bench.take(call)
+        decode_next()
 
     def answered(answer: tuple[_Call, Any, int, str]) -> None:
         if key_count > 1:
-            bench.run_client(decode_seconds, decoded, answer[0])
+            waiting.append(answer[0])
+            decode_next()
         else:
             bench.take(answer[0])
 
@@ -338,17 +335,29 @@ def predict_watch_fanout(
     own = Generic(name="value", namespace="bench", size_bytes=bench.call_bytes)
     delivered = [0]
 
-    def watch_group(group_count: int) -> None:
-        def decoded(events: list[WatchEvent]) -> None:
-            if bench.measuring:
-                delivered[0] += group_count * len(events)
-                for event in events:
-                    seen.append(engine.now - sent_seconds[event.revision])
-                    weights.append(group_count)
+    decoding = [0]
+    queue: deque[tuple[int, list[WatchEvent]]] = deque()
 
+    def decode_next() -> None:
+        while queue and decoding[0] < CORE_COUNT:
+            group_count, events = queue.popleft()
+            decoding[0] += 1
+            messages = group_count * (1.0 + MORE_EVENT_RATIO * (len(events) - 1))
+            bench.client.run(wake_seconds, event_seconds * messages, decoded, (group_count, events))
+
+    def decoded(work: tuple[int, list[WatchEvent]]) -> None:
+        group_count, events = work
+        decoding[0] -= 1
+        decode_next()
+        if bench.measuring:
+            delivered[0] += group_count * len(events)
+            seen.extend(engine.now - sent_seconds[event.revision] for event in events)
+            weights.extend([group_count] * len(events))
+
+    def watch_group(group_count: int) -> None:
         def deliver(events: list[WatchEvent]) -> None:
-            demand = wake_seconds + event_seconds * group_count * len(events)
-            bench.run_client(demand, decoded, events)
+            queue.append((group_count, events))
+            decode_next()
 
         bench.etcd.watch(deliver, "watcher", group_count)
 
@@ -409,7 +418,7 @@ def _kill_once(row: Row, costs: EtcdCosts, seed: int) -> Prediction:
         name = str(count[0])
         value = Generic(name=name, namespace="bench", size_bytes=size_bytes)
         write = Write("configmaps", ("bench", name), 0, value, size_bytes, answered)
-        bench.run_client(costs.client.wake_seconds, etcd.txn, write)
+        bench.client.run(costs.client.wake_seconds, 0.0, etcd.txn, write)
         engine.call_later(stream.exponential(1.0 / rate), arrive)
 
     engine.call_later(0.0, arrive)

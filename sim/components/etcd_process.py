@@ -1,0 +1,107 @@
+"""A Go process on a host: what a piece of work costs beyond the work itself.
+
+**Modelled:** the wake-up of a sleeping goroutine (cheaper while the process is awake anyway), cold
+caches and a halted virtual CPU after a long sleep, the scheduler's search for work on idle cores,
+waits in a run queue when all cores are busy, and the scatter of it all. **Not modelled:** garbage
+collection on its own (its share is in the demands). **Source:** `EtcdLawParams`, field by field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Any
+
+from sim.costs.etcd import EtcdLaw
+from sim.engine.engine import Engine
+from sim.engine.host import Host
+
+_TABLE_COUNT = 512
+
+
+@lru_cache(maxsize=16)
+def scatter_table(sigma: float) -> tuple[float, ...]:
+    """Return equally likely factors of a lognormal with mean 1 and spread ``sigma``."""
+    normal = NormalDist()
+    values = [
+        math.exp(sigma * normal.inv_cdf((index + 0.5) / _TABLE_COUNT))
+        for index in range(_TABLE_COUNT)
+    ]
+    mean = sum(values) / _TABLE_COUNT
+    return tuple(value / mean for value in values)
+
+
+class GoProcess:
+    """One process; `run` spends CPU that competes with everything else on the host."""
+
+    __slots__ = (
+        "_awake_seconds",
+        "_engine",
+        "_law",
+        "_scatter",
+        "_stream",
+        "crowding_ratio",
+        "host",
+        "process",
+        "spin_cpu_seconds",
+    )
+
+    def __init__(self, engine: Engine, host: Host, name: str, law: EtcdLaw) -> None:
+        self._engine = engine
+        self._law = law
+        self._awake_seconds = 0.0
+        self._stream = engine.stream(f"{name}/scheduling")
+        self._scatter = scatter_table(law.params.scatter_sigma_ratio)
+        self.host = host
+        self.process = host.process(name)
+        self.crowding_ratio = 1.0
+        """Factor on all demands: other members' processes use the same caches."""
+        self.spin_cpu_seconds = 0.0
+        """CPU burnt on otherwise idle cores; in no host's accounts because it delays nobody."""
+
+    def run(
+        self,
+        wake_seconds: float,
+        work_seconds: float,
+        then: Callable[[Any], object],
+        argument: Any,
+    ) -> None:
+        """Wake up and work, then call back."""
+        host = self.host
+        process = self.process
+        params = self._law.params
+        stream = self._stream
+        now = self._engine.now
+        asleep = process.running_count == 0
+        demand = work_seconds + (wake_seconds if asleep else wake_seconds * params.awake_ratio)
+        if host.running_count < host.core_count or host.core_count == 0:
+            self.spin_cpu_seconds += params.spin_seconds
+            if asleep and now > self._awake_seconds:
+                demand += self._law.cold_seconds(now - self._awake_seconds)
+        elif stream.uniform() < params.stall_ratio:
+            work = (demand * self.crowding_ratio, then, argument)
+            self._engine.call_later(stream.exponential(params.stall_seconds), self._late, work)
+            return
+        demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * _TABLE_COUNT)]
+        self._awake_seconds = now + demand
+        process.run(demand, then, argument)
+
+    def _late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
+        self.process.run(*work)
+
+    def sync_stall_seconds(self, present_count: int) -> float:
+        """Draw the wait of a thread that returns from a long system call for a processor."""
+        host = self.host
+        if host.running_count < host.core_count or host.core_count == 0:
+            return 0.0
+        params = self._law.params
+        if self._stream.uniform() >= params.sync_stall_ratio:
+            return 0.0
+        mean = params.sync_stall_seconds + present_count * params.sync_stall_per_request_seconds
+        return self._stream.exponential(mean)
+
+    def cpu_seconds(self) -> float:
+        """CPU time so far, on idle cores included."""
+        return self.process.cpu_seconds + self.spin_cpu_seconds
