@@ -209,7 +209,7 @@ class KubeletFaults:
                     record.node,
                     Request("create", "serviceaccounts", namespace, "default", subresource="token"),
                 )
-            if record.phase != "Running":
+            if record.ready_container_count == 0:
                 self._workers.running(record)
             else:
                 context.publish(record)

@@ -300,6 +300,9 @@ class KubeletFleet:
             return
         record = self.workers.observe(node, pod)
         record.start_seconds = pod.start_seconds
+        record.restart_count = pod.restart_count
+        if pod.phase == "Running":  # its node has crashed and booted again
+            record.restart_count += record.plan.serving_count
         if pod.deletion_seconds >= 0.0:
             self.terminators.delete(record, pod.deletion_grace_seconds)
 

@@ -386,7 +386,7 @@ class PodWorkers:
     def running(self, record: PodRecord) -> None:
         """The sync that sees the containers running."""
         record.call = None
-        if record.stage >= STOPPING or record.phase == "Running":
+        if record.stage >= STOPPING:
             return
         record.phase = "Running"
         if record.plan.followed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,7 @@ def test_containers_start_in_order() -> None:
     )
     names = [message.rpartition(" ")[2] for _, message in started]
     assert names == ["init-a", "init-b", "side", "main-a", "main-b"]
-    gaps = [after[0] - before[0] for before, after in zip(started, started[1:], strict=False)]
+    gaps = [after[0] - before[0] for before, after in pairwise(started)]
     start = 0.095 + 0.190 + 0.004
     assert gaps[0] > 0.5 + start
     assert gaps[1] > 0.5 + start
