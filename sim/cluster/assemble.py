@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sim.cluster.bootstrap import Bootstrap
+from sim.cluster.bootstrap import Bootstrap, pool_manifests
 from sim.cluster.cluster import Cluster
 from sim.cluster.params import ClusterParams
-from sim.cluster.bootstrap import pool_manifests
 from sim.components.apiserver import APIServer
 from sim.components.client import ClientFactory
 from sim.components.container_runtime import ContainerRuntime

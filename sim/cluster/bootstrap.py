@@ -36,6 +36,8 @@ from sim.base.quantity import cpu_millicores, memory_bytes, parse_quantity
 from sim.cluster import system_objects
 from sim.cluster.addresses import AddressBlock
 from sim.cluster.params import ClusterParams, NodePoolParams
+from sim.components.controllers.base import safe_hash, template_identity, with_labels
+from sim.components.controllers.deployment import HASH_LABEL
 from sim.workload.pod_templates import PodTemplates
 
 CONTROL_PLANE_LABEL = system_objects.CONTROL_PLANE_TAINT
@@ -231,12 +233,13 @@ class Bootstrap:
         spec = manifest["spec"]
         template = self._templates.template(spec["template"], "kube-system")
         selector = _selector(spec["selector"]["matchLabels"])
+        digest = safe_hash(template_identity(template))
         common: dict[str, Any] = {
             "namespace": "kube-system",
             "labels": manifest["metadata"]["labels"],
             "selector": selector,
             "template": template,
-            "template_hash": template.digest[:10],
+            "template_hash": digest,
             "replica_count": replicas,
             "observed_generation": 1,
             "current_count": replicas,
@@ -248,16 +251,18 @@ class Bootstrap:
             name="coredns", manifest=manifest, max_unavailable="1", revision=1, **common
         )
         self._add(deployment)
-        hashed = {**template.labels, "pod-template-hash": template.digest[:10]}
-        pod_template = self._templates.template(
-            {"metadata": {"labels": hashed}, "spec": spec["template"]["spec"]}, "kube-system"
-        )
+        pod_template = with_labels(template, {HASH_LABEL: digest})
         replica_set = ReplicaSet(
-            name=f"coredns-{template.digest[:10]}",
+            name=f"coredns-{digest}",
             owner=_reference(deployment),
             desired_annotation_count=replicas,
             revision=1,
-            **{**common, "template": pod_template, "labels": hashed, "selector": _selector(hashed)},
+            **{
+                **common,
+                "template": pod_template,
+                "labels": pod_template.labels,
+                "selector": LabelSelector((*selector.match_labels, (HASH_LABEL, digest))),
+            },
         )
         self._add(replica_set)
         nodes = [node for node in self._state.nodes if node.pod_cidr]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -85,6 +84,7 @@ class Cluster:
                 for item in self.state.objects
             ]
         )
+        self._write_initial_transitions()
         self.kubelets.start()
         self.proxies.start()
         self.coredns.start()
@@ -96,6 +96,13 @@ class Cluster:
         self.engine.call_later(MONITOR_INTERVAL_SECONDS, self._observe)
         if self.driver is not None:
             self.driver.start()
+
+    def _write_initial_transitions(self) -> None:
+        append = self.recorder["pod_transitions"].append
+        for pod in self.state.pods:
+            append((0.0, pod.uid, "network_ready", pod.pod_ip))
+            append((0.0, pod.uid, "running", ""))
+            append((0.0, pod.uid, "ready", ""))
 
     def _observe(self, _: None) -> None:
         self.monitor.observe()
