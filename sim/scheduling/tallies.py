@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sim.scheduling.state import ClusterState
 
 IntArray = NDArray[np.int64]
+Counts = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
 
 
@@ -148,7 +149,7 @@ class Tally:
         self.eligibility = eligibility
         self.skip_terminating = isinstance(predicate, SpreadPredicate)
         self.column = None if key is None else state.label_column(key)
-        self.counts: IntArray = np.zeros(self._size(), np.int64)
+        self.counts: Counts = np.zeros(self._size(), np.int32)
         self.total = 0
         self._present: BoolArray = np.zeros(0, np.bool_)
         self._present_epoch = -1
@@ -175,11 +176,11 @@ class Tally:
         counts[domain] += delta
         self.total += delta
 
-    def sized(self) -> IntArray:
+    def sized(self) -> Counts:
         """The counts, long enough for every label value known now."""
         size = self._size()
         if len(self.counts) < size:
-            grown = np.zeros(size + size // 2 + 4, np.int64)
+            grown = np.zeros(size + 4, np.int32)
             grown[: len(self.counts)] = self.counts
             self.counts = grown
         return self.counts
@@ -199,7 +200,7 @@ class Tally:
 
     def clear(self) -> None:
         """Forget every pod."""
-        self.counts = np.zeros(self._size(), np.int64)
+        self.counts = np.zeros(self._size(), np.int32)
         self.total = 0
 
 

@@ -1,7 +1,7 @@
 """Random and adversarial clusters for the scheduling core, from one seeded generator.
 
-Value pools are tiny so that labels, ports, taints and scores collide; odd quantities, missing labels
-and zero capacities are frequent.
+Value pools are tiny so that labels, ports, taints and scores collide; odd quantities, missing
+labels and zero capacities are frequent.
 """
 
 from __future__ import annotations
@@ -299,8 +299,9 @@ def configuration(rnd: Random) -> Json:
                       "ignorePreferredTermsOfExistingPods": rnd.random() < 0.5}}
         )  # fmt: skip
     if rnd.random() < 0.3:
-        constraint = {"maxSkew": 1, "topologyKey": rnd.choice(TOPOLOGY_KEYS),
-                      "whenUnsatisfiable": rnd.choice(("DoNotSchedule", "ScheduleAnyway"))}  # fmt: skip
+        action = rnd.choice(("DoNotSchedule", "ScheduleAnyway"))
+        key = rnd.choice(TOPOLOGY_KEYS)
+        constraint = {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": action}
         arguments.append(
             {"name": "PodTopologySpread",
              "args": {"defaultingType": "List", "defaultConstraints": [constraint]}}
