@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sim.base.duration import format_duration
 
 if TYPE_CHECKING:
-    from sim.experiment.results import RunResult
     from sim.experiment.judge import Judgement
+    from sim.experiment.results import RunResult
 
 _SIGNS = {"ok": "✓", "crossed": "✗", "undecided": "?"}
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sim.experiment.results import RunResult
 from sim.experiment.judge import Judgement, judge_replications
+from sim.experiment.results import RunResult
 from sim.export.csv_ import csv_text
 from sim.export.files import write_text
 from sim.export.run_directory import SUMMARY_HEADER
