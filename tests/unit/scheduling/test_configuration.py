@@ -19,7 +19,7 @@ DEFAULT_WEIGHTS = {
     "ImageLocality": 1,
     "VolumeBinding": 1,
 }
-"""**Source:** facts/model.md (e.2) of the reference beside the checkout; VolumeBinding: upstream."""
+"""**Source:** facts/model.md (e.2) of the measured data; VolumeBinding: upstream."""
 
 
 def profile(plugins: dict[str, Any] | None = None, **more: Any) -> Any:
