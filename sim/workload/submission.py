@@ -1,0 +1,83 @@
+"""Sending many requests: at a rate, or with so many in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from sim.components.client import Client
+from sim.components.ports import Request
+from sim.engine.engine import Engine, Event
+from sim.engine.streams import Stream
+from sim.workload.arrivals import Rate
+
+Steps = Generator[Event, Any, Any]
+
+
+class Submission:
+    """One batch of requests of one operation."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        client: Client,
+        requests: Iterator[Request],
+        answered: Callable[[Request], object],
+    ) -> None:
+        self._engine = engine
+        self._client = client
+        self._requests = requests
+        self._answered = answered
+        self._in_flight_count = 0
+        self._exhausted = False
+        self._finished = engine.event()
+
+    def at_rate(self, rate: Rate, stream: Stream) -> Steps:
+        """Send each request at its time; end when the last is answered."""
+        start_seconds = self._engine.now
+        for time_seconds in rate.times(stream):
+            request = next(self._requests, None)
+            if request is None:
+                break
+            wait_seconds = start_seconds + time_seconds - self._engine.now
+            if wait_seconds > 0.0:
+                yield self._engine.sleep(wait_seconds)
+            self._send(request, self._arrived)
+        self._exhausted = True
+        if self._in_flight_count:
+            yield self._finished
+
+    def in_parallel(self, parallelism_count: int) -> Steps:
+        """Keep so many requests in flight; end when the last is answered."""
+        for _ in range(parallelism_count):
+            if not self._send_next():
+                break
+        if self._in_flight_count:
+            yield self._finished
+
+    def _send(self, request: Request, then: Callable[[Request], object]) -> None:
+        self._in_flight_count += 1
+        request.then = then
+        self._client.submit(request)
+
+    def _send_next(self) -> bool:
+        request = next(self._requests, None)
+        if request is None:
+            self._exhausted = True
+            return False
+        self._send(request, self._replaced)
+        return True
+
+    def _arrived(self, request: Request) -> None:
+        self._in_flight_count -= 1
+        self._answered(request)
+        if self._exhausted and not self._in_flight_count:
+            self._finished.succeed()
+
+    def _replaced(self, request: Request) -> None:
+        self._in_flight_count -= 1
+        self._answered(request)
+        if not self._exhausted:
+            self._send_next()
+        if self._exhausted and not self._in_flight_count:
+            self._finished.succeed()
