@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sim.cluster.bootstrap import Bootstrap, pool_manifests
+from sim.cluster.addresses import AddressBlock
+from sim.cluster.bootstrap import Bootstrap
 from sim.cluster.cluster import Cluster
 from sim.cluster.params import ClusterParams
+from sim.cluster.worker_nodes import worker_manifests
 from sim.components.apiserver import APIServer
 from sim.components.client import ClientFactory
 from sim.components.container_runtime import ContainerRuntime
@@ -33,6 +35,7 @@ from sim.engine.engine import Engine
 from sim.engine.host import Host
 from sim.engine.tables import Recorder
 from sim.scheduling import SchedulerConfiguration
+from sim.workload.operations import CreateNodes
 from sim.workload.pod_templates import PodTemplates
 
 
@@ -73,7 +76,7 @@ class _Assembly:
         self.state = Bootstrap(
             params,
             self.templates,
-            [item for pool in params.nodes.pools for item in pool_manifests(pool)],
+            worker_manifests(params.nodes),
         ).build()
 
     def cluster(self) -> Cluster:
@@ -84,7 +87,7 @@ class _Assembly:
         clients = ClientFactory(self.engine, endpoint)
         schedulers = self._schedulers(control_hosts, clients)
         managers = self._controller_managers(control_hosts, clients)
-        node_count = len(self.state.nodes) + len(self.state.joining)
+        node_count = len(self.state.nodes) + self._joining_count()
         overlay = Overlay(
             self.engine,
             self.recorder,
@@ -118,9 +121,14 @@ class _Assembly:
             overlay=overlay,
             proxies=proxies,
             coredns=coredns,
+            node_block=AddressBlock(self.params.network.node_cidr),
             templates=self.templates,
             state=self.state,
+            operations=self.operations,
         )
+
+    def _joining_count(self) -> int:
+        return sum(item.count for item in self.operations if isinstance(item, CreateNodes))
 
     def _host(self, name: str, core_count: int) -> Host:
         host = Host(self.engine, name, core_count)

@@ -30,14 +30,13 @@ from sim.base.objects import (
     ReplicaSet,
     Service,
     ServicePort,
-    Taint,
 )
-from sim.base.quantity import cpu_millicores, memory_bytes, parse_quantity
 from sim.cluster import system_objects
 from sim.cluster.addresses import AddressBlock
 from sim.cluster.params import ClusterParams, NodePoolParams
 from sim.components.controllers.base import safe_hash, template_identity, with_labels
 from sim.components.controllers.deployment import HASH_LABEL
+from sim.workload.object_reader import node_from_manifest
 from sim.workload.pod_templates import PodTemplates
 
 CONTROL_PLANE_LABEL = system_objects.CONTROL_PLANE_TAINT
@@ -120,29 +119,10 @@ class Bootstrap:
                 labels={CONTROL_PLANE_LABEL: ""},
                 taints=[{"key": CONTROL_PLANE_LABEL, "effect": "NoSchedule"}],
             )
-            self._place(self._node(manifest), running=True)
+            self._place(node_from_manifest(manifest), running=True)
         running = self._params.nodes.bootstrap == "running"
         for manifest in self._workers:
-            self._place(self._node(manifest), running=running)
-
-    def _node(self, manifest: dict[str, Any]) -> Node:
-        metadata = manifest.get("metadata") or {}
-        spec = manifest.get("spec") or {}
-        status = manifest.get("status") or {}
-        allocatable = status.get("allocatable") or status.get("capacity") or {}
-        return Node(
-            name=metadata["name"],
-            labels=metadata.get("labels") or {},
-            manifest=manifest,
-            taints=tuple(
-                Taint(item["key"], item.get("value", ""), item["effect"])
-                for item in spec.get("taints") or ()
-            ),
-            unschedulable=bool(spec.get("unschedulable", False)),
-            cpu_allocatable_millicores=cpu_millicores(allocatable.get("cpu", 0)),
-            memory_allocatable_bytes=memory_bytes(allocatable.get("memory", 0)),
-            pods_allocatable_count=parse_quantity(allocatable.get("pods", 110)).value,
-        )
+            self._place(node_from_manifest(manifest), running=running)
 
     def _place(self, node: Node, *, running: bool) -> None:
         state = self._state

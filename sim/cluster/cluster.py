@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from sim.base.objects import Pod
+from sim.cluster.actions import Actions
+from sim.cluster.addresses import AddressBlock
 from sim.cluster.bootstrap import InitialState
 from sim.cluster.gauges import GaugeSampler
 from sim.cluster.invariants import InvariantMonitor
@@ -24,6 +26,9 @@ from sim.components.scheduler import Scheduler
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 from sim.engine.tables import Recorder
+from sim.workload.driver import WorkloadDriver
+from sim.workload.object_reader import ObjectReader
+from sim.workload.operations import Operation
 from sim.workload.pod_templates import PodTemplates
 
 GAUGE_INTERVAL_SECONDS = 1.0
@@ -59,15 +64,26 @@ class Cluster:
     overlay: Overlay
     proxies: KubeProxyFleet
     coredns: CoreDNS
+    node_block: AddressBlock
     templates: PodTemplates
     state: InitialState
-    driver: Any = None
+    joined_count: int = 0
+    driver: WorkloadDriver = field(init=False)
+    operations: Sequence[Operation] = ()
     sampler: GaugeSampler = field(init=False)
     monitor: InvariantMonitor = field(init=False)
 
     def __post_init__(self) -> None:
         self.sampler = GaugeSampler(self.engine, self.recorder, GAUGE_INTERVAL_SECONDS)
         self.monitor = InvariantMonitor(self.engine, self.recorder, self.etcd)
+        self.driver = WorkloadDriver(
+            self.engine,
+            self.recorder,
+            self.clients,
+            self.operations,
+            ObjectReader(self.templates),
+            Actions(self),
+        )
         self._declare_gauges()
 
     # The life of a run.
@@ -94,8 +110,7 @@ class Cluster:
             scheduler.start()
         self.sampler.start()
         self.engine.call_later(MONITOR_INTERVAL_SECONDS, self._observe)
-        if self.driver is not None:
-            self.driver.start()
+        self.driver.start()
 
     def _write_initial_transitions(self) -> None:
         append = self.recorder["pod_transitions"].append
@@ -113,7 +128,7 @@ class Cluster:
 
     def settled(self) -> bool:
         """Whether the workload is done and no pod is on its way anywhere."""
-        if self.driver is not None and not self.driver.done:
+        if not self.driver.done:
             return False
         queues_empty = all(
             scheduler.queue.active_count == 0
@@ -144,10 +159,18 @@ class Cluster:
         """Return how far the run is."""
         return Progress(
             self.engine.now,
-            len(self.etcd.objects("pods")),
+            max(
+                len(self.etcd.objects("pods")),
+                len(self.state.pods) + self.driver.pods_expected_count,
+            ),
             self.pods_running_count,
             sum(replica.request_count for replica in self.replicas),
         )
+
+    def next_node_address(self) -> str:
+        """Return an address for a machine that joins."""
+        self.joined_count += 1
+        return self.node_block.address(10 + len(self.state.nodes) + self.joined_count)
 
     def check(self) -> list[str]:
         """Return the invariants that are broken; empty if the run is valid."""

@@ -150,6 +150,21 @@ class Scheduler:
         self.queue.start()
         self._elector.start()
 
+    def stop(self) -> None:
+        """The process has died: it decides and binds nothing more; its lease runs out."""
+        self._elector.stop()
+        self._leading = False
+
+    def restart(self) -> None:
+        """The process is back and competes again (its caches have been kept warm)."""
+        if not self._leading:
+            self._elector.start()
+
+    @property
+    def leading(self) -> bool:
+        """Whether this replica schedules."""
+        return self._leading
+
     def _lead(self) -> None:
         self._leading = True
         self._wake()
