@@ -112,7 +112,7 @@ def check_kubelets(context: KubeletContext) -> list[str]:
 def _check_limits(context: KubeletContext, node: int, address_count: int) -> list[str]:
     name = context.names[node]
     problems = []
-    limit = min(context.params.max_pods_count, context.nodes[node].pods_allocatable_count)
+    limit = context.nodes[node].pods_allocatable_count
     running_count = context.pleg.pod_counts[node]
     if running_count > limit:
         problems.append(f"kubelet {name}: {running_count} sandboxes, {limit} pods are allowed")

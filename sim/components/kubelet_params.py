@@ -18,6 +18,8 @@ class KubeletParams:
     event_record_qps: Annotated[float, Ge(0)] = 50.0
     event_burst: Annotated[int, Gt(0)] = 100
     max_pods_count: Annotated[int, Gt(0)] = 110
+    """Written into the Node objects that are made from these settings; what a kubelet admits is
+    its Node's allocatable pods."""
     node_lease_duration_seconds: Annotated[float, Gt(0)] = 40.0
     node_lease_renew_ratio: Annotated[float, Gt(0), Le(1)] = 0.25
     """Renewal interval over the lease's duration."""

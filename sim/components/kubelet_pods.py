@@ -100,9 +100,7 @@ class PodWorkers:
             record.start_seconds = now
             record.phase = "Pending"
             context.cpu_seconds[node] += context.law.pod_start_cpu_seconds
-            if context.active_counts[node] > min(
-                context.params.max_pods_count, context.nodes[node].pods_allocatable_count
-            ):
+            if context.active_counts[node] > context.nodes[node].pods_allocatable_count:
                 self._reject(record)
                 return
             context.publish(record)

@@ -152,7 +152,8 @@ def test_readiness_probe_delays_ready_only() -> None:
 
 
 def test_pods_beyond_max_pods_are_rejected() -> None:
-    rig = Rig(1, params=KubeletParams(max_pods_count=3))
+    rig = Rig(1)
+    rig.fleet.context.nodes[0].pods_allocatable_count = 3
     for index in range(5):
         rig.at(0.1 * index, rig.create, f"pod-{index}")
     rig.engine.run(5.0)
