@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sim.base.objects import RESOURCE_TYPES, APIObject
+from sim.components import registry
 from sim.components.apiserver_background import Background
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.apiserver_fanout import Fanout
@@ -73,6 +74,9 @@ class APIServerParams:
     """The user's own, besides the built-in ones."""
     priority_levels: tuple[PriorityLevel, ...] = ()
     """The user's own; one that has the name of a built-in one replaces it."""
+    api_response_compression: bool = field(
+        default=True, metadata={"source": "defaults.csv: feature gate APIResponseCompression"}
+    )
     startup_seconds: float = field(
         default=5.6,
         metadata={"source": "measured: apiserver_restart.csv, killed until ready, 500 nodes"},
@@ -86,8 +90,8 @@ class APIServerParams:
 class Route:
     """What the replica knows about one class of requests after the first of its kind."""
 
-    __slots__ = ("authentication_seconds", "cache", "cost", "distinguisher", "handle", "level",
-                 "merged_seconds", "mutating", "schema_name", "scope", "wide")  # fmt: skip
+    __slots__ = ("authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher",
+                 "handle", "level", "merged_seconds", "mutating", "schema_name", "scope", "wide")  # fmt: skip
 
     def __init__(
         self,
@@ -109,6 +113,8 @@ class Route:
         self.mutating = verb in _MUTATING_VERBS and not level.exempt
         self.wide = verb in {"list", "watch"} and not level.exempt
         """Whether the request may take more than one seat for its own size."""
+        self.byte_seconds = 0.0
+        """What a write costs per byte of its object, before it is proposed."""
         self.authentication_seconds = cost.authentication_seconds
         self.merged_seconds = cost.authentication_seconds + cost.before_seconds
 
@@ -137,6 +143,10 @@ class ReplicaGroup:
         self.facts = facts
         self._last_uid = 0
         self.last_compaction_seconds = 0.0
+
+    def start_uids_after(self, uid: int) -> None:
+        """Leave the uids up to this one to the objects of the initial state."""
+        self._last_uid = uid
 
     def next_uid(self) -> int:
         """Return the next uid, in order of creation over all replicas."""
@@ -307,10 +317,22 @@ class APIServer:
             and level.try_light()
         ):
             request.seats = 1
-            self.run(route.merged_seconds, route.handle, request)
+            demand = route.merged_seconds
+            if route.byte_seconds:
+                demand += self._object_seconds(route, request)
+            self.run(demand, route.handle, request)
         else:
             request.seats = 0
-            self.run(route.authentication_seconds, self._authenticated, request)
+            half = 0.5 * route.authentication_seconds  # reader's goroutine, then the handler's
+            self.run(half, self._read, request)
+
+    def _object_seconds(self, route: Route, request: Request) -> float:
+        item = request.api_object
+        if item is None:
+            item = route.cache.objects.get((request.namespace, request.name))
+            if item is None:
+                return 0.0
+        return route.byte_seconds * (item.size_bytes or registry.default_size_bytes(item))
 
     def receive_internal(self, request: Request) -> None:
         """Run a request that one handler makes of another: no network, no authentication."""
@@ -338,10 +360,15 @@ class APIServer:
         level = self.fairness.levels[schema.priority_level]
         cache = self.fanout.cache(resource)
         route = Route(cost, handle, scope, level, schema, cache, verb)
+        route.byte_seconds = self.law.write_byte_seconds(verb, subresource)
         self._routes[key] = route
         return route
 
     # ---------------------------------------------------------------- priority and fairness
+
+    def _read(self, request: Request) -> None:
+        route: Route = request.state
+        self.run(0.5 * route.authentication_seconds, self._authenticated, request)
 
     def _authenticated(self, request: Request) -> None:
         route: Route = request.state
@@ -367,7 +394,14 @@ class APIServer:
         request.queue_wait_seconds = now - ticket.enqueued_seconds
         if admitted:
             request.seats = ticket.seats
-            self.run(ticket.cost.before_seconds, ticket.route.handle, request)
+            route = ticket.route
+            demand = ticket.cost.before_seconds
+            if route.byte_seconds:
+                demand += self._object_seconds(route, request)
+            if request.verb == "list" and request.list_mode == "cache":
+                self._reads.list_in_one_go(request, demand)
+            else:
+                self.run(demand, route.handle, request)
             return
         request.code = 429
         request.retry_after_seconds = float(ticket.route.level.retry_after.seconds)

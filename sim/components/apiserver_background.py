@@ -1,4 +1,4 @@
-"""What an apiserver replica does by itself: compaction, consistency checks, bookmarks, housekeeping.
+"""What a replica does by itself: compaction, consistency checks, bookmarks, housekeeping.
 
 **Source:** `facts/model.md` 0.3, c.3, d.4.
 """

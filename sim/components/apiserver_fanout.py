@@ -1,7 +1,8 @@
 """The watch path of one apiserver replica: etcd's stream → watch caches → watchers.
 
 One CPU job brings a batch of events into the caches; everything that arrives meanwhile is the
-next batch. Deliveries stand in the process' run queue like requests do, a chunk of watchers per job.
+next batch. Deliveries stand in the process' run queue like requests do, a chunk of watchers
+per job.
 
 **Modelled:** facts c.1, c.3: in-order fill and dispatch, shared serialisation, per-watcher send,
 eviction of slow watchers with the dispatcher's time budget, progress notifications for consistent
@@ -256,7 +257,10 @@ class Fanout:
         law = self.law
         demand = 0.0
         for watcher in chunk:
-            for event in watcher.state.pending:
+            pending = watcher.state.pending
+            if pending:
+                demand += law.deliver_wake_seconds
+            for event in pending:
                 demand += law.deliver_seconds
                 demand += law.deliver_seconds_per_byte * event.new.size_bytes
         return demand
@@ -435,6 +439,7 @@ class Fanout:
         batch.delivery_count += count * len(events)
         batch.open_count += 1
         each = sum(self.law.deliver(event.new.size_bytes) for event in events)
+        each -= (len(events) - 1) * self.law.deliver_wake_seconds
         lanes = self.run_queue.limit_count
         share = each * count / lanes
         start = (self.generation, batch, fleet, events, mask, each)

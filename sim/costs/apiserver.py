@@ -23,6 +23,8 @@ from math import exp
 from typing import NamedTuple
 
 _VERBS = "fitted: apiserver_verbs_closed.csv"
+GZIP_THRESHOLD_BYTES = 131_072
+"""**Source:** responsewriters/writers.go :: defaultGzipThresholdBytes."""
 _LIST = "fitted: apiserver_list.csv"
 
 
@@ -48,21 +50,40 @@ class APIServerLaw:
     write_seconds: float = field(
         default=260e-6, metadata={"source": _VERBS + ", create_configmap, create_event"}
     )
-    update_seconds: float = field(default=350e-6, metadata={"source": _VERBS + ", update_lease"})
-    """PUT and PATCH on top of a write: decode the old state, field management, compare."""
-    patch_seconds: float = field(
-        default=1200e-6, metadata={"source": _VERBS + ", patch_pod_status"}
+    update_seconds_per_byte: float = field(
+        default=0.8e-6,
+        metadata={
+            "source": "fitted: apiserver_watch_fanout.csv, object_bytes;"
+            " apiserver_verbs_closed.csv, update_lease and patch_pod_status"
+        },
     )
+    """PUT and PATCH: decode old and new, compare, track the managed fields of every field."""
+    patch_seconds: float = field(default=300e-6, metadata={"source": _VERBS + ", patch_pod_status"})
+    """PATCH on top of an update."""
     bind_seconds: float = field(default=200e-6, metadata={"source": _VERBS + ", bind_pod"})
     """POST pods/binding on top of a write."""
     pod_seconds: float = field(default=450e-6, metadata={"source": _VERBS + ", create_pod"})
     """Per write of a pod, on top of what any object costs."""
-    decode_seconds_per_byte: float = field(
+    create_seconds_per_byte: float = field(
         default=20e-9, metadata={"source": "assumed: 50 MB/s protobuf decode and copy"}
     )
-    list_item_seconds: float = field(default=4e-6, metadata={"source": _LIST + ", per item"})
-    list_byte_seconds: float = field(default=6e-9, metadata={"source": _LIST + ", per byte"})
-    gzip_byte_seconds: float = field(default=1e-9, metadata={"source": _LIST + ", gzip"})
+    list_item_seconds: float = field(default=8e-6, metadata={"source": _LIST + ", per item"})
+    list_byte_seconds: float = field(
+        default=3.5e-9, metadata={"source": _LIST + ", body bytes of both encodings"}
+    )
+    """Marshal one byte of a response body, protobuf or JSON."""
+    wire_byte_seconds: float = field(
+        default=7.5e-9, metadata={"source": _LIST + ", rows without gzip"}
+    )
+    """Encrypt and send one byte."""
+    gzip_byte_seconds: float = field(
+        default=3.5e-9, metadata={"source": _LIST + ", rows with gzip"}
+    )
+    """Compress one byte of a body of at least 128 KiB."""
+    gzip_ratio: float = field(
+        default=0.03, metadata={"source": "assumed: the measured payload is very repetitive"}
+    )
+    """Compressed size over size."""
     token_seconds: float = field(
         default=900e-6, metadata={"source": "assumed: one RSA-2048 signature"}
     )
@@ -127,19 +148,26 @@ class APIServerLaw:
 
     def _write_extra(self, verb: str, resource: str) -> float:
         extra = self.pod_seconds if resource == "pods" else 0.0
-        if verb == "update":
-            extra += self.update_seconds
-        elif verb == "patch":
-            extra += self.update_seconds + self.patch_seconds
+        if verb == "patch":
+            extra += self.patch_seconds
         return extra
 
     def cold(self, slept_seconds: float) -> float:
         """Return the extra demand of the first job after a sleep: ``c · (1 - exp(-t/τ))``."""
         return self.cold_seconds * (1.0 - exp(-slept_seconds / self.cold_time_constant_seconds))
 
-    def list_seconds(self, item_count: int, body_bytes: int) -> float:
-        """Return the CPU seconds of filtering, encoding and compressing a list."""
-        return (
-            self.list_item_seconds * item_count
-            + (self.list_byte_seconds + self.gzip_byte_seconds) * body_bytes
-        )
+    def list_seconds(self, item_count: int, body_bytes: int, *, compress: bool) -> float:
+        """Return the CPU seconds of filtering, encoding and sending a list."""
+        each = self.list_byte_seconds + self.wire_byte_seconds
+        if compress and body_bytes >= GZIP_THRESHOLD_BYTES:
+            each = self.list_byte_seconds + self.gzip_byte_seconds
+            each += self.gzip_ratio * self.wire_byte_seconds
+        return self.list_item_seconds * item_count + each * body_bytes
+
+    def write_byte_seconds(self, verb: str, subresource: str) -> float:
+        """Return what a write costs per byte of its object."""
+        if verb == "create":
+            return self.create_seconds_per_byte
+        if verb in {"update", "patch"} and subresource != "binding":
+            return self.update_seconds_per_byte
+        return 0.0

@@ -21,13 +21,18 @@ class WatchLaw:
     fill_seconds_per_byte: float = field(
         default=15e-9, metadata={"source": "fitted: apiserver_watch_fanout.csv, object_bytes"}
     )
-    deliver_seconds: float = field(
-        default=20e-6,
-        metadata={"source": "fitted: apiserver_watch_fanout.csv, slope in watches"},
+    deliver_wake_seconds: float = field(
+        default=27e-6,
+        metadata={"source": "fitted: apiserver_watch_fanout.csv, 1000 watches at 10/s and 50/s"},
     )
-    """Per event and watcher: filter, frame, TLS record, system call."""
+    """Per watcher whose goroutine wakes up, however many events it finds: TLS record, write."""
+    deliver_seconds: float = field(
+        default=13e-6,
+        metadata={"source": "fitted: apiserver_watch_fanout.csv, 1000 watches at 10/s and 50/s"},
+    )
+    """Per event and watcher: filter, frame."""
     deliver_seconds_per_byte: float = field(
-        default=2e-9, metadata={"source": "fitted: apiserver_watch_fanout.csv, object_bytes"}
+        default=5e-9, metadata={"source": "fitted: apiserver_watch_fanout.csv, object_bytes"}
     )
     encode_seconds: float = field(
         default=20e-6, metadata={"source": "fitted: apiserver_watch_fanout.csv"}
@@ -41,9 +46,7 @@ class WatchLaw:
         metadata={"source": "fitted: apiserver_watch_fanout.csv, client_cores per delivery"},
     )
     """Per event at a client whose CPU is modelled."""
-    bookmark_seconds: float = field(
-        default=20e-6, metadata={"source": "assumed: as one delivery"}
-    )
+    bookmark_seconds: float = field(default=20e-6, metadata={"source": "assumed: as one delivery"})
     """Per watcher and minute."""
 
     def fill(self, size_bytes: int) -> float:
@@ -55,5 +58,9 @@ class WatchLaw:
         return self.encode_seconds + self.encode_seconds_per_byte * size_bytes
 
     def deliver(self, size_bytes: int) -> float:
-        """Return the CPU seconds of sending one event of that size to one watcher."""
-        return self.deliver_seconds + self.deliver_seconds_per_byte * size_bytes
+        """Return the CPU seconds of sending one event of that size to one sleeping watcher."""
+        return (
+            self.deliver_wake_seconds
+            + self.deliver_seconds
+            + self.deliver_seconds_per_byte * size_bytes
+        )
