@@ -245,11 +245,18 @@ class ProxyRunners:
             rules = rules + rest * self._changed[EMITTED_RULES][nodes]
             chains = full * self._total(EMITTED_CHAINS, nodes)
             chains = chains + rest * self._changed[EMITTED_CHAINS][nodes]
+        services = self._total(SERVICES, nodes)
+        changed_services: FloatArray = self._changed[SERVICES][nodes]
+        changed_endpoints: FloatArray = self._changed[ENDPOINTS][nodes]
+        if initial.any():
+            first = initial > 0.0
+            changed_services = np.where(first, services, changed_services)
+            changed_endpoints = np.where(first, endpoints, changed_endpoints)
         return SyncLoad(
-            services_count=self._total(SERVICES, nodes),
+            services_count=services,
             endpoints_count=endpoints,
-            changed_services_count=self._changed[SERVICES][nodes],
-            changed_endpoints_count=self._changed[ENDPOINTS][nodes],
+            changed_services_count=changed_services,
+            changed_endpoints_count=changed_endpoints,
             stale_chains_count=self._stale_chains[nodes] * listing,
             full=full,
             initial=initial,
@@ -443,7 +450,7 @@ class ProxyRunners:
     def fail_next(self, node_index: int) -> None:
         """Let the next sync of a node fail."""
         self._fails[node_index] = True
-        self._special = True
+        self._failing = True
 
     def stop(self, node_index: int) -> None:
         """A node's kube-proxy is gone; a sync under way is finished nevertheless."""
