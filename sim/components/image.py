@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt
@@ -59,6 +59,9 @@ class ImageParams:
     """Assumed: 1 Gbit/s per node; 0 means unlimited."""
     registry_bandwidth_bytes_per_second: Annotated[float, Ge(0)] = 1250e6
     """Assumed: 10 Gbit/s for the registry; 0 means unlimited."""
+    layer_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Images that have to be pulled: name of the image → name of a layer → compressed size. Layers
+    of one name are shared between images. Every other image is present on every node."""
 
 
 class _Pull:
@@ -96,7 +99,12 @@ class Images:
         self._rows = recorder["image_pulls"].append
         self.params = params
         self._law = law
-        self._catalogue = {name: tuple(layers) for name, layers in (catalogue or {}).items()}
+        self._catalogue = {
+            name: tuple(Layer(digest, size) for digest, size in layers.items())
+            for name, layers in params.layer_bytes.items()
+        }
+        for name, layers in (catalogue or {}).items():
+            self._catalogue[name] = tuple(layers)
         self.network = SharedBandwidth(
             engine,
             params.node_bandwidth_bytes_per_second,

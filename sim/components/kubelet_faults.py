@@ -58,6 +58,8 @@ class KubeletFaults:
         self._runs = runs
         self._loops = loops
         self._watchers = watchers
+        self._known_before: dict[int, tuple[int, ...]] = {}
+        """Pods that a kubelet had when it asked for its list: those that are not on it are gone."""
         self.observe: Callable[[int, Pod], object]
         self.create_mirror: Callable[[int, str], object]
         self.agent_started: Callable[[int], object]
@@ -152,6 +154,7 @@ class KubeletFaults:
         self._client.submit(
             index, Request("list", "pods", selector=OwnPods(name), then=self._listed)
         )
+        self._known_before[index] = tuple(context.by_node[index])
         self._loops.begin(index, 0.0, self._context.params.fast_status_seconds)
 
     def _node_read(self, request: Request) -> None:
@@ -170,9 +173,9 @@ class KubeletFaults:
         pods: Sequence[Pod] = request.result
         listed = {pod.uid: pod for pod in pods}
         here = context.by_node[index]
-        for uid in [uid for uid in here if uid not in listed]:
-            record = here[uid]
-            if record.pod.resource_version <= self._newest(pods):
+        for uid in self._known_before.pop(index, ()):
+            record = here.get(uid)
+            if uid not in listed and record is not None:
                 self._terminators.deleted(record)
         for pod in pods:
             known = here.get(pod.uid)
@@ -183,10 +186,6 @@ class KubeletFaults:
         for name in self.static[index]:
             if not any(pod.name == name for pod in pods):
                 self.create_mirror(index, name)
-
-    @staticmethod
-    def _newest(pods: Sequence[Pod]) -> int:
-        return max((pod.resource_version for pod in pods), default=1 << 62)
 
     def _list_again(self, index: int) -> None:
         if self._context.up[index]:

@@ -195,6 +195,15 @@ def test_policies() -> None:
     assert puller.done(4) == pytest.approx(0.5)  # resolved anew, nothing to fetch
 
 
+def test_settings_describe_images_and_shared_layers() -> None:
+    images = {"a": {"os": 60_000_000, "a": 5}, "b": {"os": 60_000_000, "b": 7}}
+    puller = Puller(layer_bytes=images)
+    puller.ask(1, "a")
+    puller.ask(2, "b")
+    puller.engine.run(60.0)
+    assert [row[2] for row in puller.rows()] == [60_000_005, 7]
+
+
 def test_crashed_node_frees_its_bandwidth() -> None:
     puller = Puller(2, registry_bandwidth_bytes_per_second=60e6)
     puller.ask(1, "base", 0)

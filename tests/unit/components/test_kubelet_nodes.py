@@ -137,10 +137,15 @@ def test_restarted_kubelets_resume(window_seconds: float) -> None:
     rig.engine.run(8.0)
     before = {name: pod.pod_ip for name, pod in rig.pods().items()}
     rig.at(10.0, rig.fleet.restart_kubelets, window_seconds)
+
+    def forced() -> None:
+        rig.user.delete("pods", "default", "pod-1", grace_seconds=0.0)
+
+    rig.at(11.0, forced)
     rig.engine.run(75.0)
     pods = rig.pods()
     assert sorted(pods) == sorted(f"pod-{index}" for index in range(80)
-                                  if index >= 40 or index % 7)  # fmt: skip
+                                  if index >= 40 or (index % 7 and index != 1))  # fmt: skip
     assert all(pod.ready for pod in pods.values())
     assert all(pods[name].pod_ip == address for name, address in before.items() if name in pods)
     assert all(pod.restart_count == 0 for pod in pods.values())
