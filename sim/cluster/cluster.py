@@ -196,32 +196,26 @@ class Cluster:
         for host in self.hosts:
             cores = float(max(1, host.core_count))
             read = partial(_work_seconds, host)
-            rate("host_cpu_utilization_ratio", host.name, read, per=cores, limit=1.0)
+            rate("host_utilization_ratio", host.name, read, per=cores, limit=1.0)
             for name, process in host.processes.items():
-                instance = f"{host.name}/{name}"
-                rate("process_cpu_cores", instance, partial(getattr, process, "cpu_seconds"))
+                level("process_cpu_seconds", name, partial(getattr, process, "cpu_seconds"))
+        single = len(self.schedulers) == 1
         for index, scheduler in enumerate(self.schedulers):
-            for gauge, attribute in (
-                ("scheduler_active_pods", "active_count"),
-                ("scheduler_backoff_pods", "backoff_count"),
-                ("scheduler_unschedulable_pods", "unschedulable_count"),
-            ):
-                level(gauge, str(index), partial(getattr, scheduler.queue, attribute))
+            for queue in ("active", "backoff", "unschedulable"):
+                name = queue if single else f"{queue}/{index}"
+                read = partial(getattr, scheduler.queue, f"{queue}_count")
+                level("scheduler_pending_pods", name, read)
+        single = len(self.replicas) == 1
         for replica in self.replicas:
-            name = str(replica.index)
-            level("apiserver_inflight_requests", name, partial(getattr, replica, "in_flight_count"))
-            for key, priority_level in replica.fairness.levels.items():
-                instance = f"{replica.index}/{key}"
-                level(
-                    "apf_executing_seats",
-                    instance,
-                    partial(getattr, priority_level, "seats_in_use"),
-                )
-                level(
-                    "apf_limit_seats", instance, partial(getattr, priority_level, "current_seats")
-                )
-        level("pods_running_pods", "cluster", lambda: self.pods_running_count)
+            count = partial(getattr, replica, "in_flight_count")
+            level("apiserver_inflight_requests", str(replica.index), count)
+            for key, seats in replica.fairness.levels.items():
+                name = key if single else f"{key}/{replica.index}"
+                level("flowcontrol_executing_seats", name, partial(getattr, seats, "seats_in_use"))
+                level("flowcontrol_limit_seats", name, partial(getattr, seats, "current_seats"))
+        level("running_pods", "cluster", lambda: self.pods_running_count)
         level("etcd_database_bytes", "etcd", lambda: self.etcd.store.database_bytes)
+        level("storage_objects_count", "pods", lambda: len(self.etcd.objects("pods")))
         for key, client in self.clients.clients.items():
             if client.bucket is not None:
                 read = partial(getattr, client.bucket, "wait_sum_seconds")
