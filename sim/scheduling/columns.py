@@ -102,19 +102,25 @@ class ColumnSet:
 
     __slots__ = (
         "_core",
+        "_feasible",
+        "_feasible_version",
         "_fit_columns",
         "_images",
         "_positions",
         "_score_row",
+        "_seen_version",
         "balanced",
         "base",
         "demand",
         "epoch",
+        "evicted",
         "fit",
         "host_ports",
         "infeasible_count",
+        "last_used_index",
         "log_at",
         "mask",
+        "mask_version",
         "verdict",
     )
 
@@ -129,6 +135,12 @@ class ColumnSet:
         self.epoch = -1
         self.log_at = -1
         self.infeasible_count = 0
+        self.evicted = False
+        self.last_used_index = 0
+        self.mask_version = 0
+        self._feasible: IntArray | None = None
+        self._feasible_version = -1
+        self._seen_version = -1
         self.mask: BoolArray = np.zeros(0, np.bool_)
         self.base: IntArray = np.zeros(0, np.int64)
         self._positions: list[int] = []
@@ -142,6 +154,24 @@ class ColumnSet:
         self.fit = kernels.fit_parts(columns, self.demand, arguments.strategy)
         self.balanced = kernels.balanced_parts(columns, self.demand, arguments.balanced_resources)
         self._score_row = _row_scorer(core, self.fit, self.balanced)
+
+    def feasible_positions(self) -> IntArray | None:
+        """Positions the mask includes, twice over; None while the mask keeps changing."""
+        version = self.mask_version
+        if self._feasible_version != version:
+            if self._seen_version != version:
+                self._seen_version = version
+                return None
+            self._feasible = self.mask.nonzero()[0]
+            self._feasible_version = version
+        return self._feasible
+
+    def evict(self) -> None:
+        """Give up the arrays; the owner makes a new column set when it needs one."""
+        self.evicted = True
+        self.mask = np.zeros(0, np.bool_)
+        self.base = np.zeros(0, np.int64)
+        self._feasible = None
 
     def position(self, row: int) -> int:
         """Position of a node row in snapshot order."""
@@ -187,6 +217,7 @@ class ColumnSet:
         self.mask = np.concatenate([mask, mask])
         self.base = np.concatenate([base, base])
         self.infeasible_count = len(mask) - int(np.count_nonzero(mask))
+        self.mask_version += 1
         self.epoch = state.node_epoch
         self.log_at = state.log_start + len(state.log)
 
@@ -227,6 +258,8 @@ class ColumnSet:
         self.infeasible_count += int(np.count_nonzero(self.mask[positions])) - int(
             np.count_nonzero(mask)
         )
+        if not np.array_equal(self.mask[positions], mask):
+            self.mask_version += 1
         self.mask[positions] = mask
         self.mask[positions + count] = mask
         self.base[positions] = base
@@ -245,6 +278,7 @@ class ColumnSet:
         count = len(self.mask) // 2
         if feasible != self.mask.item(position):
             self.infeasible_count += -1 if feasible else 1
+            self.mask_version += 1
             self.mask[position] = feasible
             self.mask[position + count] = feasible
         score = self._score_row(node)

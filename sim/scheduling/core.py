@@ -8,8 +8,6 @@ does not assume its own decisions (the caller adds the pod to the state).
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +15,7 @@ from sim.scheduling import dynamic
 from sim.scheduling.columns import ColumnSet, NodeVerdict
 from sim.scheduling.configuration import SchedulerProfile
 from sim.scheduling.diagnosis import Diagnosis, diagnose
-from sim.scheduling.dynamic import Selection
+from sim.scheduling.dynamic import Selection, pick
 from sim.scheduling.explain import Explanation, explain
 from sim.scheduling.labels import NodeSelectorTerm, compile_node_selector
 from sim.scheduling.plan import Plan
@@ -29,8 +27,11 @@ from sim.scheduling.user_plugins import Candidates, UserPlugins, run_filter, run
 from sim.scheduling.volumes import VOLUME_FILTERS, volume_filter, volume_pre_filter
 from sim.scheduling.what_if import nominated_mask
 
-COLUMN_SETS_MAX = 48
+COLUMN_SETS_MAX = 64
 """Column sets kept; each costs 18 bytes per node."""
+
+SCORE_TABLES_MAX = 256
+"""Tables of normalized scores kept; each has one entry per raw score up to its highest."""
 
 _cores_made = 0
 
@@ -111,7 +112,9 @@ class SchedulingCore:
         self.next_start_index = 0
         self.pod_key: str | None = None
         self._verdicts: dict[int, NodeVerdict] = {}
-        self._column_sets: OrderedDict[tuple[object, ...], ColumnSet] = OrderedDict()
+        self._column_sets: dict[tuple[object, ...], ColumnSet] = {}
+        self._uses_count = 0
+        self._score_tables: dict[tuple[str, int], NDArray[np.int64]] = {}
         self._find_count = 0
         self._find_for = (-1, -1)
 
@@ -132,18 +135,25 @@ class SchedulingCore:
 
     def columns(self, plan: Plan) -> ColumnSet:
         """The shape's column set, current."""
+        known = plan.columns
+        if known is None or known.evicted:
+            known = plan.columns = self._find_columns(plan)
+        self._uses_count += 1
+        known.last_used_index = self._uses_count
+        known.refresh()
+        if plan.verdict.epoch != self.state.node_epoch:
+            plan.verdict.refresh()
+        return known
+
+    def _find_columns(self, plan: Plan) -> ColumnSet:
         shape = plan.shape
         key = (shape.node_index, shape.demand.index, shape.images, shape.host_ports)
         known = self._column_sets.get(key)
         if known is None:
-            known = ColumnSet(self, shape, plan.verdict)
-            self._column_sets[key] = known
-            if len(self._column_sets) > COLUMN_SETS_MAX:
-                self._column_sets.popitem(last=False)
-        else:
-            self._column_sets.move_to_end(key)
-        known.refresh()
-        plan.verdict.refresh()
+            if len(self._column_sets) >= COLUMN_SETS_MAX:
+                oldest = min(self._column_sets, key=lambda k: self._column_sets[k].last_used_index)
+                self._column_sets.pop(oldest).evict()
+            known = self._column_sets[key] = ColumnSet(self, shape, plan.verdict)
         return known
 
     def nodes_to_find(self, node_count: int) -> int:
@@ -205,8 +215,16 @@ class SchedulingCore:
         self, plan: Plan, columns: ColumnSet, begin: int, count: int, wanted: int
     ) -> tuple[Selection, int, int]:
         """Feasible positions from ``begin`` on: selection, their number, nodes processed."""
-        if columns.infeasible_count == 0 and self._unrestricted(plan):
-            return slice(begin, begin + wanted), wanted, wanted
+        if self._unrestricted(plan):
+            if columns.infeasible_count == 0:
+                return slice(begin, begin + wanted), wanted, wanted
+            known = columns.feasible_positions()
+            if known is not None:
+                first = int(known.searchsorted(begin))
+                found = min(wanted, count - columns.infeasible_count)
+                more = found < count - columns.infeasible_count
+                processed = known.item(first + found) - begin if more else count
+                return known[first : first + found], found, processed
         if wanted == count:
             feasible = self.feasible_mask(plan, columns, slice(begin, begin + count))
             positions = feasible.nonzero()[0]
@@ -238,7 +256,7 @@ class SchedulingCore:
         self, plan: Plan, columns: ColumnSet, selection: Selection
     ) -> NDArray[np.bool_]:
         """Which of the selected positions pass every filter."""
-        mask = columns.mask[selection]
+        mask = pick(columns.mask, selection)
         if plan.hard:
             part = dynamic.spread_filter(plan, selection)
             if part is not None:
@@ -262,30 +280,45 @@ class SchedulingCore:
             first: int = selection.start
         elif found == 1:
             return selection.item(0)
-        totals = columns.base[selection] - tie_rank(found)[:found]
-        extra = self.extra_score(plan, selection, found)
+        totals = pick(columns.base, selection) - tie_rank(found)[:found]
+        self._add_node_scores(plan, selection, totals)
+        extra = self._extra_score(plan, selection)
         if extra is not None:
             totals += extra << TIE_BITS
         best = int(totals.argmax())
         return first + best if isinstance(selection, slice) else selection.item(best)
 
-    def extra_score(self, plan: Plan, selection: Selection, found: int) -> NDArray[np.int64] | None:
-        """Weighted scores beyond the column set, None when they are equal for all."""
+    def _add_node_scores(self, plan: Plan, selection: Selection, totals: NDArray[np.int64]) -> None:
+        """Add TaintToleration and NodeAffinity, normalized over the selection, to the totals."""
+        verdict = plan.verdict
+        if verdict.soft_positions is not None and "TaintToleration" in self.weights:
+            raw = pick(verdict.soft_positions, selection)
+            highest = int(raw.max())
+            if highest:
+                totals += self._score_table("TaintToleration", highest).take(raw)
+        if verdict.preferred_positions is not None and "NodeAffinity" in self.weights:
+            raw = pick(verdict.preferred_positions, selection)
+            highest = int(raw.max())
+            if highest:
+                totals += self._score_table("NodeAffinity", highest).take(raw)
+
+    def _score_table(self, plugin: str, highest: int) -> NDArray[np.int64]:
+        """Shifted weighted score by raw score 0..highest; shape (highest + 1,)."""
+        table = self._score_tables.get((plugin, highest))
+        if table is None:
+            if len(self._score_tables) >= SCORE_TABLES_MAX:
+                self._score_tables.clear()
+            scaled = 100 * np.arange(highest + 1, dtype=np.int64) // highest
+            if plugin == "TaintToleration":
+                scaled = 100 - scaled
+            table = (scaled * self.weights[plugin]) << TIE_BITS
+            self._score_tables[plugin, highest] = table
+        return table
+
+    def _extra_score(self, plan: Plan, selection: Selection) -> NDArray[np.int64] | None:
+        """Weighted scores that depend on pods elsewhere or are the user's; None if all equal."""
         extra: NDArray[np.int64] | None = None
         weights = self.weights
-        verdict = plan.verdict
-        if verdict.soft_positions is not None and "TaintToleration" in weights:
-            raw = verdict.soft_positions[selection]
-            highest = int(raw.max())
-            if highest:
-                part = (100 - 100 * raw // highest) * weights["TaintToleration"]
-                extra = part
-        if verdict.preferred_positions is not None and "NodeAffinity" in weights:
-            raw = verdict.preferred_positions[selection]
-            highest = int(raw.max())
-            if highest:
-                part = 100 * raw // highest * weights["NodeAffinity"]
-                extra = part if extra is None else extra + part
         if plan.soft:
             _, score, equal = dynamic.spread_score(plan, selection)
             if not equal:

@@ -10,21 +10,29 @@ doubled position arrays) and return arrays over it.
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.scheduling.plan import HardSpread, Plan
-from sim.scheduling.tallies import Tally
+from sim.scheduling.tallies import Counts, Tally
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 Selection: TypeAlias = "slice | NDArray[np.int64]"
 
 SCORE_MAX = 100
+T = TypeVar("T", bound=np.generic)
 _NO_DOMAIN_COUNT = 2**31 - 1
 """Global minimum when no domain is eligible: upstream's MaxInt32."""
+
+
+def pick(values: NDArray[T], selection: Selection) -> NDArray[T]:
+    """The selected entries; a view for a slice, else a copy."""
+    if isinstance(selection, slice):
+        return values[selection]
+    return values.take(selection)
 
 
 def hard_spread_domains(entry: HardSpread) -> BoolArray:
@@ -49,18 +57,18 @@ def spread_filter(plan: Plan, selection: Selection) -> BoolArray | None:
         if allowed[1:].all():
             if state.every_node_has(key):
                 continue
-            part = state.by_position(key)[selection] != 0
+            part = pick(state.by_position(key), selection) != 0
         else:
             allowed[0] = False
-            part = allowed[state.by_position(key)[selection]]
+            part = allowed.take(pick(state.by_position(key), selection))
         mask = part if mask is None else mask & part
     return mask
 
 
-def domain_counts(plan: Plan, tally: Tally, selection: Selection) -> IntArray:
+def domain_counts(plan: Plan, tally: Tally, selection: Selection) -> Counts:
     """A tally's count at each node's domain (0 where the node lacks the label)."""
-    counts: IntArray = tally.sized()[plan.core.state.by_position(tally.key)[selection]]
-    return counts
+    domains = pick(plan.core.state.by_position(tally.key), selection)
+    return tally.sized().take(domains)
 
 
 def affinity_filter(plan: Plan, selection: Selection) -> BoolArray | None:
@@ -85,7 +93,7 @@ def required_affinity(plan: Plan, selection: Selection) -> BoolArray:
     first = plan.self_affine and all(t.total == 0 for t in plan.required)
     mask: BoolArray | None = None
     for tally in plan.required:
-        ids = state.by_position(tally.key)[selection]
+        ids = pick(state.by_position(tally.key), selection)
         part = ids != 0 if first else tally.sized()[ids] > 0
         mask = part if mask is None else mask & part
     assert mask is not None
@@ -122,23 +130,27 @@ def _spread_raw(plan: Plan, selection: Selection) -> tuple[IntArray, BoolArray |
     state = plan.core.state
     ignored: BoolArray | None = None
     keys = {e.constraint.topology_key for e in plan.soft}
-    ids = {key: state.by_position(key)[selection] for key in keys if not state.every_node_has(key)}
+    ids = {
+        key: pick(state.by_position(key), selection)
+        for key in keys
+        if not state.every_node_has(key)
+    }
     if plan.spread_constraints_all_required:
         for key in sorted(ids):
             missing = ids[key] == 0
             if missing.any():
                 ignored = missing if ignored is None else ignored | missing
-    total: NDArray[np.float64] | None = None
+    total: NDArray[Any] | None = None
     for constraint, tally, per_node in plan.soft:
         key = constraint.topology_key
         if per_node:
-            domain = state.by_position(None)[selection]
+            domain = pick(state.by_position(None), selection)
             size = len(domain) - (0 if ignored is None else int(np.count_nonzero(ignored)))
         else:
-            domain = state.by_position(key)[selection]
+            domain = pick(state.by_position(key), selection)
             kept = domain if ignored is None else domain[~ignored]
             size = int(np.count_nonzero(np.bincount(kept))) if len(kept) else 0
-        part = tally.sized()[domain] * topology_weight(size) + float(constraint.max_skew - 1)
+        part = tally.sized().take(domain) * topology_weight(size) + float(constraint.max_skew - 1)
         if key in ids:
             part = np.where(ids[key] == 0, 0.0, part)
         total = part if total is None else total + part
@@ -161,7 +173,7 @@ def affinity_active(plan: Plan) -> bool:
 
 def affinity_score(plan: Plan, selection: Selection) -> tuple[IntArray, IntArray, bool]:
     """Raw and normalized InterPodAffinity scores, and whether all are equal."""
-    raw: IntArray | None = None
+    raw: NDArray[Any] | None = None
     for tally, weight in (*plan.preferred, *plan.carried_weights()):
         if tally.total:
             part = domain_counts(plan, tally, selection) * weight

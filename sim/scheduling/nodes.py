@@ -9,6 +9,7 @@ log when a kernel asks. Strings are interned.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -67,7 +68,7 @@ class Node:
         self.labels: Mapping[str, str] = {}
         self.taints: tuple[Taint, ...] = ()
         self.unschedulable = False
-        self.allocatable = [0] * column_count
+        self.allocatable: tuple[int, ...] = (0,) * column_count
         self.used = [0] * column_count
         self.pods: list[Pod] = []
         self.ports: dict[tuple[str, int], set[str]] | None = None
@@ -76,7 +77,7 @@ class Node:
         self.present = False
 
 
-class NodeTable:
+class NodeTable(ABC):
     """Nodes by row; the part of the state that knows nothing of selectors over pods.
 
     ``node_epoch`` counts changes of nodes themselves; ``log`` lists the row of every change of a
@@ -100,6 +101,8 @@ class NodeTable:
         self._used: IntArray = np.zeros((self.column_count, self.capacity), np.int64)
         self._used_at = 0
         self._free_rows: list[int] = []
+        self._zone_names: dict[str, str] = {}
+        self._allocatables: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._zones: dict[str, dict[str, Node]] = {}
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
         self._order_epoch = -1
@@ -115,9 +118,9 @@ class NodeTable:
         self._image_scores: dict[tuple[str, ...], IntArray] = {}
         self._image_epoch = -1
 
+    @abstractmethod
     def count_pods(self, node: Node, delta: int) -> None:
         """Count a node's pods into (1) or out of (-1) what is kept per topology domain."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------------------ resources
     def column(self, resource: str) -> int:
@@ -129,12 +132,16 @@ class NodeTable:
         self.column_count += 1
         for node in self.rows:
             if node is not None:
-                node.allocatable.append(0)
+                node.allocatable = self._shared((*node.allocatable, 0))
                 node.used.append(0)
         row = np.zeros((1, self.capacity), np.int64)
         self.allocatable = np.vstack([self.allocatable, row])
         self._used = np.vstack([self._used, row])
         return number
+
+    def _shared(self, amounts: tuple[int, ...]) -> tuple[int, ...]:
+        """One tuple for all nodes of a size."""
+        return self._allocatables.setdefault(amounts, amounts)
 
     def used(self) -> IntArray:
         """Used amounts, shape (columns, rows allocated), int64; current with the change log."""
@@ -206,7 +213,7 @@ class NodeTable:
         node.labels = {}
         node.taints = ()
         node.unschedulable = False
-        node.allocatable = [0] * self.column_count
+        node.allocatable = (0,) * self.column_count
         self._refresh_columns(node)
         if not node.pods:
             self.drop(node)
@@ -267,7 +274,8 @@ class NodeTable:
         spec = node.get("spec") or {}
         status = node.get("status") or {}
         target.labels = dict(node["metadata"].get("labels") or {})
-        target.zone = zone_key(target.labels)
+        zone = zone_key(target.labels)
+        target.zone = self._zone_names.setdefault(zone, zone)
         target.unschedulable = bool(spec.get("unschedulable"))
         target.taints = tuple(
             Taint(t.get("key") or "", t.get("value") or "", t.get("effect") or "")
@@ -282,7 +290,9 @@ class NodeTable:
                 amounts[self.column(name)] = amount
         amounts[NONZERO_CPU] = amounts.get(CPU, 0)
         amounts[NONZERO_MEMORY] = amounts.get(MEMORY, 0)
-        target.allocatable = [amounts.get(c, 0) for c in range(self.column_count)]
+        target.allocatable = self._shared(
+            tuple(amounts.get(c, 0) for c in range(self.column_count))
+        )
         if len(target.used) < self.column_count:
             target.used.extend([0] * (self.column_count - len(target.used)))
         target.images = tuple(

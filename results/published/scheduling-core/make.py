@@ -1,3 +1,4 @@
+# ruff: noqa: INP001
 """Times the scheduling core and plots it beside the real scheduler's measured curve.
 
 Run from the root of the checkout: ``python results/published/scheduling-core/make.py``. Writes
@@ -49,7 +50,7 @@ def measured() -> dict[tuple[int, str, int], float]:
     shared = Path(os.environ.get("KUBESIM_MEASURED_DATA", ROOT.parent / "shared"))
     path = shared / "groundtruth" / "scheduler_core_speed.csv"
     if not path.exists():
-        print("measured data absent: only our own curve", file=sys.stderr)
+        sys.stderr.write("measured data absent: only our own curve\n")
         return {}
     with path.open(newline="") as lines:
         return {
@@ -94,7 +95,7 @@ def collect(node_counts: tuple[int, ...]) -> list[dict[str, object]]:
                         "ratio_to_real": "" if known is None else round(known / costs[0], 1),
                     }
                 )
-                print(rows[-1], file=sys.stderr)
+                sys.stderr.write(f"{rows[-1]}\n")
     return rows
 
 
@@ -110,8 +111,9 @@ def plot(rows: list[dict[str, object]], path: Path) -> None:
             panel.plot(nodes, [r["us_per_pod_min"] for r in mine], "o" + style, color="C0",
                        label=f"this core, {label}")  # fmt: skip
             known = [r for r in mine if r["real_us_per_pod_median"] != ""]
-            panel.plot([r["nodes"] for r in known], [r["real_us_per_pod_median"] for r in known],
-                       "s" + style, color="C3", label=f"kube-scheduler v1.36.2, {label}")  # fmt: skip
+            real = [r["real_us_per_pod_median"] for r in known]
+            panel.plot([r["nodes"] for r in known], real, "s" + style, color="C3",
+                       label=f"kube-scheduler v1.36.2, {label}")  # fmt: skip
         panel.set(xscale="log", yscale="log", title=family, xlabel="nodes")
         panel.grid(visible=True, which="major", alpha=0.3)
     panels[0].set_ylabel("µs per decision, one core")
