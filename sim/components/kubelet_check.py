@@ -30,6 +30,7 @@ class KubeletSnapshot:
     """Pods waiting in the status manager."""
     cpu_seconds: npt.NDArray[np.float64]
     """CPU of kubelet and runtime for pods and entries so far, idle share excluded."""
+    running_count: int
     started_count: int
     stopped_count: int
     restart_count: int
@@ -64,6 +65,7 @@ def take_snapshot(
         addresses=np.array(addresses, dtype=np.int64),
         status_queue=np.array(waiting, dtype=np.int64),
         cpu_seconds=cpu_seconds,
+        running_count=context.running_count,
         started_count=workers.started_count,
         stopped_count=terminators.stopped_count,
         restart_count=runs.restart_count,

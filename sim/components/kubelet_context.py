@@ -57,6 +57,8 @@ class KubeletContext:
         """Whether the kubelet process runs."""
         self.by_node: list[dict[int, PodRecord]] = []
         """Pods by uid, one dictionary per node."""
+        self.running_count = 0
+        """Pods of all nodes whose containers have been started and whose sandbox is up."""
         self.active_counts: list[int] = []
         """Pods that count against max_pods (not stopped), by node."""
         self.populator_phases: list[float] = []

@@ -211,6 +211,8 @@ class KubeletFleet:
             record.sent = record.status = PodStatus(record, pod.host_ip)
             context.by_node[node][pod.uid] = record
             context.active_counts[node] += 1
+            record.counted = True
+            context.running_count += 1
             context.pleg.pod_counts[node] += 1
             if not pod.template.host_network and not self.overlay.take(node, pod.pod_ip):
                 raise ValueError(f"pod {pod.name}: address {pod.pod_ip!r} is not free on its node")
@@ -363,6 +365,11 @@ class KubeletFleet:
             self.context, self.workers, self.terminators, self.runs, self.loops,
             (self.client, self.event_client),
         )  # fmt: skip
+
+    @property
+    def running_count(self) -> int:
+        """Pods whose containers run, on nodes that are up."""
+        return self.context.running_count
 
     def address_of(self, uid: int, node_name: str) -> tuple[str, str]:
         """Addresses of a pod that is up on a node: (first family, second family or empty)."""

@@ -114,7 +114,7 @@ class PodRecord:
     """One live pod on one node."""
 
     __slots__ = (
-        "call", "container_index", "deletable", "deleted", "event_counts", "finished_seconds",
+        "call", "container_index", "counted", "deletable", "deleted", "event_counts", "finished_seconds",
         "has_sandbox", "image_backoff_seconds", "ip", "ip6", "key", "node", "operating", "phase",
         "placed", "plan", "pod", "queued", "ready", "ready_container_count", "ready_seconds",
         "reason", "removing", "request", "restart_count", "runs", "sandbox_ready", "sent",
@@ -139,6 +139,8 @@ class PodRecord:
         self.has_sandbox = False
         self.placed = True
         """Whether it counts against the node's pods and holds its addresses."""
+        self.counted = False
+        """Whether it counts as running: all its containers have been started."""
         self.operating = False
         """Whether the pod counts as an operation in progress for the runtime."""
         self.volumes_mounted = False

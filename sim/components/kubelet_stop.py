@@ -121,6 +121,9 @@ class PodTerminators:
         context = self._context
         node = record.node
         context.active_counts[node] -= 1
+        if record.counted:
+            record.counted = False
+            context.running_count -= 1
         if record.has_sandbox:
             record.has_sandbox = False
             context.pleg.pod_counts[node] -= 1

@@ -109,6 +109,7 @@ def test_crashed_node_falls_silent_and_comes_back() -> None:
     mine = [item for item in rig.api.requests[requests:] if item[1] == "system:node:node-0"]
     assert mine == []
     assert not rig.fleet.snapshot().up[0]
+    assert rig.fleet.running_count == 2
     assert rig.overlay.pools[0][0].taken_count == 0
     rig.check()
     old = rig.pod("pod-0").pod_ip
@@ -121,6 +122,7 @@ def test_crashed_node_falls_silent_and_comes_back() -> None:
         "pod-0": 1, "pod-1": 0, "pod-2": 1, "pod-3": 0, "late": 0, "unseen": 0,
     }  # fmt: skip
     assert rig.counts(since_seconds=61.0)["update", "leases"] >= 2
+    assert rig.fleet.running_count == 6
     rig.check()
 
 
