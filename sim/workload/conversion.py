@@ -48,7 +48,8 @@ _BASE64_RATIO: Final = 0.75
 _CRON_MACROS: Final = frozenset(
     {"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}
 )
-_SERVICE_BLOCK: Final = (172 << 24) + (16 << 20)
+_SERVICE_BLOCK: Final = (172 << 24) + (16 << 16)
+"""172.16.0.0, where the default serviceSubnet of a cluster begins."""
 
 Common = dict[str, Any]
 

@@ -7,6 +7,7 @@ them. Places are looked up only when a problem has to be shown.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ class Manifests(list[dict[str, Any]]):
 
 
 def load_manifests(*paths: str | Path) -> Manifests:
-    """Read manifest files.
+    """Read manifest files; a file that has not changed since is not read again.
+
+    The objects are shared between callers: nobody may change them.
 
     Raises:
         UserError: a file cannot be read, is not YAML, is cut off or holds something else than
@@ -44,20 +47,38 @@ def load_manifests(*paths: str | Path) -> Manifests:
     found = Manifests()
     problems: list[Problem] = []
     for path in paths:
-        last: Document | None = None
         try:
-            for document in load_documents(path, dialect=Dialect.KUBERNETES):
-                last = document
-                _take(document, document.data, (), found, problems)
+            status = Path(path).stat()
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        except OSError:
+            stamp = (0, 0, 0)  # reading it says why
+        try:
+            read = _read_file(str(path), stamp)
         except UserError as error:
             problems.extend(error.problems)
-        else:
-            if last is None:
-                problems.append(Problem(code="E005", message="no object in it", file=str(path)))
-            elif ends_without_newline(last):
-                found.warnings.append(
-                    Problem(code="W007", message="the file may be cut off", file=str(path))
-                )
+            continue
+        found.extend(read)
+        found.sources.extend(read.sources)
+        found.warnings.extend(read.warnings)
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _read_file(path: str, stamp: tuple[int, int, int]) -> Manifests:  # noqa: ARG001 - cache key
+    found = Manifests()
+    problems: list[Problem] = []
+    last: Document | None = None
+    for document in load_documents(path, dialect=Dialect.KUBERNETES):
+        last = document
+        _take(document, document.data, (), found, problems)
+    if last is None:
+        problems.append(Problem(code="E005", message="no object in it", file=path))
+    elif ends_without_newline(last):
+        found.warnings.append(
+            Problem(code="W007", message="the file may be cut off", file=path)
+        )
     if problems:
         raise UserError(problems)
     return found
