@@ -114,12 +114,12 @@ class PodRecord:
     """One live pod on one node."""
 
     __slots__ = (
-        "call", "container_index", "counted", "deletable", "deleted", "event_counts", "finished_seconds",
-        "has_sandbox", "image_backoff_seconds", "ip", "ip6", "key", "node", "operating", "phase",
-        "placed", "plan", "pod", "queued", "ready", "ready_container_count", "ready_seconds",
-        "reason", "removing", "request", "restart_count", "runs", "sandbox_ready", "sent",
-        "spam_seconds", "spam_tokens", "stage", "start_seconds", "started_count", "status",
-        "step_seconds", "uid", "volumes_mounted",
+        "call", "container_index", "counted", "deletable", "deleted", "event_counts",
+        "finished_seconds", "has_sandbox", "image_backoff_seconds", "ip", "ip6", "key", "node",
+        "operating", "phase", "placed", "plan", "pod", "queued", "ready", "ready_container_count",
+        "ready_seconds", "reason", "removing", "request", "restart_count", "runs",
+        "sandbox_ready", "sent", "spam_seconds", "spam_tokens", "stage", "start_seconds",
+        "started_count", "status", "step_seconds", "uid", "volumes_mounted",
     )  # fmt: skip
 
     def __init__(self, pod: Pod, node: int, plan: PodPlan) -> None:
