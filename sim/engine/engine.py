@@ -12,6 +12,7 @@ Events of the same instant happen in the order in which they were scheduled.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from heapq import heappop, heappush
 from typing import Any
 
 import simpy
@@ -21,32 +22,23 @@ from sim.engine.streams import Stream, StreamFactory
 Event = simpy.Event
 Process = simpy.Process
 
-_NORMAL = simpy.events.NORMAL
+_NORMAL = int(simpy.events.NORMAL)
+_URGENT = int(simpy.events.URGENT)
 _STEPS_PER_CHECK_COUNT = 8192
 
 
 class Call:
-    """One scheduled callback: the lightest thing SimPy's loop accepts as an event."""
+    """One scheduled callback: the lightest thing that can stand in SimPy's heap."""
 
-    __slots__ = ("_ok", "argument", "callback", "callbacks")
+    __slots__ = ("argument", "callback")
 
     def __init__(self, callback: Callable[[Any], object], argument: Any) -> None:
-        self.callbacks: tuple[Callable[[Call], None], ...] | None = _INVOKE
-        self._ok = True
         self.callback: Callable[[Any], object] | None = callback
         self.argument = argument
 
     def cancel(self) -> None:
         """Forget the callback; the heap entry stays and does nothing when its time comes."""
         self.callback = None
-
-
-def _invoke(call: Call) -> None:
-    if call.callback is not None:
-        call.callback(call.argument)
-
-
-_INVOKE = (_invoke,)
 
 
 class _StopRun(Exception):
@@ -62,7 +54,8 @@ class Engine:
     def __init__(self, seed: int, replication_index: int = 0) -> None:
         self.environment = simpy.Environment()
         """SimPy's environment; for this package only."""
-        self._schedule = self.environment.schedule
+        self._queue: list[Any] = self.environment._queue
+        self._next_id = self.environment._eid.__next__
         self._streams = StreamFactory(seed, replication_index)
         self.event_count = 0
         """Events processed so far."""
@@ -78,7 +71,9 @@ class Engine:
     ) -> Call:
         """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0)."""
         call = Call(callback, argument)
-        self._schedule(call, _NORMAL, delay_seconds)  # type: ignore[arg-type]
+        heappush(
+            self._queue, (self.environment._now + delay_seconds, _NORMAL, self._next_id(), call)
+        )
         return call
 
     def call_at(
@@ -125,26 +120,15 @@ class Engine:
             event_count_max: bound on the events of the whole life of the engine.
 
         Returns:
-            ``"horizon"``, ``"empty"``, ``"events"``, or what `stop` or ``check`` said.
+            ``"horizon"``, ``"events"``, or what `stop` or ``check`` said.
         """
         self.stop_reason = ""
         horizon = Call(_raise_stop, None)
-        self._schedule(
-            horizon,  # type: ignore[arg-type]
-            simpy.events.URGENT,
-            max(0.0, until_seconds - self.now),
-        )
-        step = self.environment.step
+        horizon_seconds = max(until_seconds, self.now)
+        heappush(self._queue, (horizon_seconds, _URGENT, self._next_id(), horizon))
         try:
             while True:
-                done_count = 0
-                try:
-                    for done_count in range(1, _STEPS_PER_CHECK_COUNT + 1):  # noqa: B007
-                        step()
-                        if self.stop_reason:
-                            break
-                finally:
-                    self.event_count += done_count
+                self._steps(_STEPS_PER_CHECK_COUNT)
                 if self.stop_reason:
                     return self.stop_reason
                 if event_count_max is not None and self.event_count >= event_count_max:
@@ -155,10 +139,36 @@ class Engine:
                         return reason
         except _StopRun:
             return "horizon"
-        except simpy.core.EmptySchedule:
-            return "empty"
         finally:
             horizon.cancel()
+
+    def _steps(self, count: int) -> None:
+        """Process events: SimPy's own step written out, with calls invoked directly.
+
+        The rule that a failed event nobody waits for ends the run is SimPy's. An empty heap cannot
+        be met here, since the horizon is always in it.
+        """
+        environment = self.environment
+        queue = self._queue
+        done_count = 0
+        try:
+            while done_count < count:
+                done_count += 1
+                environment._now, _, _, event = heappop(queue)
+                if event.__class__ is Call:
+                    callback = event.callback
+                    if callback is not None:
+                        callback(event.argument)
+                else:
+                    callbacks, event.callbacks = event.callbacks, None
+                    for callback in callbacks:
+                        callback(event)
+                    if not event._ok and not hasattr(event, "_defused"):
+                        raise event._value
+                if self.stop_reason:
+                    return
+        finally:
+            self.event_count += done_count
 
 
 def _raise_stop(_: None) -> None:

@@ -120,13 +120,22 @@ class Host:
                 )
                 return
             self._share(now)
-        else:
-            self._advance(now)
         jobs = self._jobs
+        elapsed = now - self._last_seconds
+        if elapsed > 0.0:
+            count = len(jobs)
+            attained = elapsed * self._rate
+            self._virtual += attained
+            self.work_seconds += attained * count
+            self.job_area_seconds += elapsed * count
+            self._last_seconds = now
         heappush(jobs, (self._virtual + demand_seconds, sequence, now, process, callback, argument))
         count = len(jobs)
-        self._rate = 1.0 if count <= cores else cores / count
-        self._arm(now)
+        self._rate = rate = 1.0 if count <= cores else cores / count
+        delay = (jobs[0][0] - self._virtual) / rate
+        armed = self._armed_seconds
+        if not armed or now + delay < armed[-1]:
+            self._arm(now, delay)
 
     def _finish_direct(
         self,
@@ -171,36 +180,48 @@ class Host:
             self.job_area_seconds += elapsed * count
             self._last_seconds = now
 
-    def _arm(self, now: float) -> None:
+    def _arm(self, now: float, delay: float) -> None:
         """Have a timer no later than the next completion; armed times form a stack."""
-        delay = (self._jobs[0][0] - self._virtual) / self._rate
-        due = now + delay
-        armed = self._armed_seconds
-        if not armed or due < armed[-1]:
-            armed.append(due)
-            self._engine.call_later(delay if delay > 0.0 else 0.0, self._fire)
+        if delay < 0.0:
+            delay = 0.0
+        self._armed_seconds.append(now + delay)
+        self._engine.call_later(delay, self._fire)
 
     def _fire(self, _: None) -> None:
-        self._armed_seconds.pop()
+        armed = self._armed_seconds
+        armed.pop()
         jobs = self._jobs
         if not jobs:
             return
         now = self._environment._now
-        self._advance(now)
-        done = []
+        elapsed = now - self._last_seconds
+        count = len(jobs)
+        if elapsed > 0.0:
+            attained = elapsed * self._rate
+            self._virtual += attained
+            self.work_seconds += attained * count
+            self.job_area_seconds += elapsed * count
+            self._last_seconds = now
         limit = self._virtual + _TOLERANCE_SECONDS
+        if jobs[0][0] > limit:
+            delay = (jobs[0][0] - self._virtual) / self._rate
+            if not armed or now + delay < armed[-1]:
+                self._arm(now, delay)
+            return
+        done = []
         while jobs and jobs[0][0] <= limit:
             job = heappop(jobs)
             done.append(job)
             self.sojourn_sum_seconds += now - job[2]
             job[3].running_count -= 1
-        if done:
-            self.job_count += len(done)
+        self.job_count += len(done)
+        if jobs:
             count = len(jobs)
             cores = self.core_count
-            self._rate = 1.0 if count <= cores else cores / count
-        if jobs:
-            self._arm(now)
+            self._rate = rate = 1.0 if count <= cores else cores / count
+            delay = (jobs[0][0] - self._virtual) / rate
+            if not armed or now + delay < armed[-1]:
+                self._arm(now, delay)
         for job in done:
             job[4](job[5])
 

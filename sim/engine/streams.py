@@ -8,7 +8,6 @@ experiment therefore share their randomness wherever they share a name (common r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +26,18 @@ class Stream:
     different distributions never changes the numbers of either.
     """
 
-    __slots__ = ("_blocks", "_generators", "_replication_index", "_seed", "name")
+    __slots__ = ("_exponentials", "_generators", "_normals", "_replication_index", "_seed",
+                 "_uniforms", "name")  # fmt: skip
 
     def __init__(self, seed: int, replication_index: int, name: str) -> None:
         self.name = name
         self._seed = seed
         self._replication_index = replication_index
         self._generators: dict[str, np.random.Generator] = {}
-        self._blocks: dict[str, Iterator[float]] = {}
+        self._uniforms: list[float] = []
+        """What is left of each block, last draw first."""
+        self._exponentials: list[float] = []
+        self._normals: list[float] = []
 
     def generator(self, purpose: str = "arrays") -> np.random.Generator:
         """Return the numpy generator of one purpose of this stream (for array draws)."""
@@ -48,30 +51,28 @@ class Stream:
             self._generators[purpose] = found
         return found
 
-    def _draw(
-        self, purpose: str, block: Callable[[np.random.Generator], npt.NDArray[np.float64]]
-    ) -> float:
-        iterator = self._blocks.get(purpose)
-        if iterator is not None:
-            value = next(iterator, None)
-            if value is not None:
-                return value
-        values: list[float] = block(self.generator(purpose)).tolist()
-        iterator = iter(values)
-        self._blocks[purpose] = iterator
-        return next(iterator)
-
     def uniform(self) -> float:
         """Draw from U[0, 1)."""
-        return self._draw("uniform", lambda rng: rng.random(_BLOCK_COUNT))
+        values = self._uniforms
+        if not values:
+            values = self._uniforms = _reversed(self.generator("uniform").random(_BLOCK_COUNT))
+        return values.pop()
 
     def exponential(self, mean: float) -> float:
         """Draw from the exponential distribution of that mean."""
-        return mean * self._draw("exponential", lambda rng: rng.standard_exponential(_BLOCK_COUNT))
+        values = self._exponentials
+        if not values:
+            block = self.generator("exponential").standard_exponential(_BLOCK_COUNT)
+            values = self._exponentials = _reversed(block)
+        return mean * values.pop()
 
     def normal(self) -> float:
         """Draw from the standard normal distribution."""
-        return self._draw("normal", lambda rng: rng.standard_normal(_BLOCK_COUNT))
+        values = self._normals
+        if not values:
+            block = self.generator("normal").standard_normal(_BLOCK_COUNT)
+            values = self._normals = _reversed(block)
+        return values.pop()
 
     def integer(self, count: int) -> int:
         """Draw an integer of 0 … count-1."""
@@ -80,6 +81,11 @@ class Stream:
     def uniforms(self, count: int) -> npt.NDArray[np.float64]:
         """Draw an array of U[0, 1): shape (count,)."""
         return self.generator("arrays").random(count)
+
+
+def _reversed(block: npt.NDArray[np.float64]) -> list[float]:
+    values: list[float] = block[::-1].tolist()
+    return values
 
 
 class StreamFactory:
