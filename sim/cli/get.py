@@ -147,7 +147,7 @@ def _print(
     elif output_format in {"json", "yaml"}:
         _print_documents(plural, items, output_format)
     elif output_format == "csv":
-        _print_csv(columns, items, now)
+        _print_csv(columns, items)
     else:
         _print_table(columns, items, now, output_format == "wide", all_namespaces, no_headers)
 
@@ -171,7 +171,7 @@ def _print_table(
     print_table(header, rows, headers=not no_headers)
 
 
-def _print_csv(columns: Columns, items: Sequence[Any], now: float) -> None:
+def _print_csv(columns: Columns, items: Sequence[Any]) -> None:
     """Print every field, times as numbers in seconds, as the fact tables do."""
     from dataclasses import asdict
 

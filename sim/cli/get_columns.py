@@ -42,7 +42,7 @@ def _pod(pod: PodState, now: float) -> list[str]:
     return [pod.name, ready, pod.status, str(pod.restart_count), age(pod.created_seconds, now)]
 
 
-def _pod_wide(pod: PodState, now: float) -> list[str]:
+def _pod_wide(pod: PodState, _now: float) -> list[str]:
     return [pod.pod_ip or NONE, pod.node_name or NONE, NONE, NONE]
 
 
@@ -60,7 +60,7 @@ def _node(item: ObjectState, now: float) -> list[str]:
     ]  # fmt: skip
 
 
-def _node_wide(item: ObjectState, now: float) -> list[str]:
+def _node_wide(item: ObjectState, _now: float) -> list[str]:
     unknown = "<unknown>"
     return [item.detail.get("internal_ip") or NONE, NONE, unknown, unknown, unknown]
 
@@ -74,7 +74,7 @@ def _service(item: ObjectState, now: float) -> list[str]:
     return [item.name, kind, cluster_ip, external, ports, age(item.created_seconds, now)]
 
 
-def _service_wide(item: ObjectState, now: float) -> list[str]:
+def _service_wide(item: ObjectState, _now: float) -> list[str]:
     selector = item.detail.get("selector") or {}
     return [",".join(f"{key}={value}" for key, value in selector.items()) or NONE]
 

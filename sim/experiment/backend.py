@@ -97,6 +97,10 @@ class Backend:
     """``module:function`` by which another process gets the same backend."""
     load_profile: Callable[[str], Any] | None = None
     """Reads a profile by name; None hands the name itself to ``build``."""
+    check: Callable[[Any, Sequence[Any]], Sequence[Problem]] | None = None
+    """Reads the objects that settings name and tells what cannot work; slower than `demand`."""
+    validity: Callable[[str], Sequence[str]] | None = None
+    """Sentences for the report on what a profile's parameters rest on."""
 
 
 _loaded: dict[str, Backend] = {}

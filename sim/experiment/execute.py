@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +17,7 @@ from sim.experiment.judge import Judgement
 from sim.experiment.machine import code_digest
 from sim.experiment.results import RunResult, Task, judged_digest, write_run
 from sim.experiment.run import Control, Observer, run_replication
-from sim.export.reader import read_manifest
-from sim.metrics.summary import SummaryRow
+from sim.export.reader import read_manifest, read_summary
 
 _WAIT_SECONDS: Final = 0.2
 
@@ -208,13 +206,3 @@ def finished_result(task: Task) -> RunResult | None:
         pods_running_count=totals["pods_running_count"], wall_seconds=0.0, cpu_seconds=0.0,
         skipped=True,
     )  # fmt: skip
-
-
-def read_summary(folder: Any) -> Iterator[SummaryRow]:
-    """Yield the rows of a run's summary.csv."""
-    with (folder / "summary.csv").open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            yield SummaryRow(
-                row["metric"], row["labels"], row["stat"], row["unit"], float(row["value"]),
-                int(row["n"]),
-            )  # fmt: skip

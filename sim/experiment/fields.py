@@ -129,6 +129,14 @@ def field_infos(cls: type) -> Mapping[str, FieldInfo]:
     return _infos[cls]
 
 
+def default_of(cls: Any, name: str) -> Any | None:
+    """Return the default of a field, None if it has none."""
+    field = cls.__dataclass_fields__[name]
+    if field.default is not MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not MISSING else None
+
+
 def plain(value: Any) -> Any:
     """Return a settings tree as JSON values with file keys; every default is written out."""
     if is_dataclass(value) and not isinstance(value, type):

@@ -13,8 +13,9 @@ import numpy as np
 import sim
 from sim.base.exit_codes import ExitCode
 from sim.experiment.backend import Backend
+from sim.experiment.build import Loaded, resolved
 from sim.experiment.expand import Point
-from sim.experiment.fields import plain
+from sim.experiment.fields import default_of, field_infos, plain
 from sim.experiment.judge import CROSSED, UNDECIDED, Judgement, exit_code_of, judge_run
 from sim.experiment.machine import (
     code_commit,
@@ -154,7 +155,7 @@ def _write_machine_files(
     outputs = loaded.experiment.spec.outputs
     end = outcome.simulated_seconds
     write_text(staging / "experiment.yaml", loaded.tree.text)
-    write_text(staging / "resolved.yaml", yaml_text(_resolved(task)))
+    write_text(staging / "resolved.yaml", yaml_text(resolved(loaded)))
     write_text(staging / "summary.json", json_text(_summary_json(manifest, rows, judgements)))
     write_text(staging / "summary.csv", summary_csv(rows))
     if outputs.series:
@@ -169,12 +170,6 @@ def _write_machine_files(
     if outputs.junit:
         cases = _junit_cases(outcome, judgements)
         write_text(staging / "junit.xml", junit_xml(manifest["experiment"], end, cases))
-
-
-def _resolved(task: Task) -> dict[str, Any]:
-    from sim.experiment.build import resolved
-
-    return resolved(task.point.loaded)
 
 
 def _common_labels(manifest: dict[str, Any]) -> dict[str, str]:
@@ -272,19 +267,44 @@ def _manifest(
             "pods_total_count": outcome.pods_total_count,
             "pods_running_count": outcome.pods_running_count,
         },
-        "settings_changed": changed_settings(task, backend),
-        "workload": [plain(item) for item in _workload_shown(task)],
+        "settings_changed": differences(loaded, backend),
+        "workload": _without_defaults(loaded),
         "warnings": [str(item) for item in loaded.warnings],
+        "validity": list(backend.validity(experiment.spec.profile)) if backend.validity else [],
         "scrape_interval_seconds": experiment.spec.outputs.scrape_interval_seconds,
         "fact_digest": fact_digest(outcome.recorder.tables),
     }
 
 
-def _workload_shown(task: Task) -> list[Any]:
-    return list(_resolved(task)["spec"]["workload"])
+def _without_defaults(loaded: Loaded) -> list[dict[str, Any]]:
+    """Return the operations with only what differs from their defaults."""
+    shown = []
+    for item, full in zip(
+        loaded.experiment.spec.workload, resolved(loaded)["spec"]["workload"], strict=True
+    ):
+        defaults = {
+            info.key: plain(value)
+            for info in field_infos(type(item)).values()
+            if info.name != "op" and (value := default_of(type(item), info.name)) is not None
+        }
+        shown.append(_pruned(full, defaults))
+    return shown
 
 
-def changed_settings(task: Task, backend: Backend) -> list[dict[str, Any]]:
+def _pruned(full: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for key in sorted(full, key=lambda name: name != "op"):
+        value, default = full[key], defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            value = _pruned(value, default)
+            if value:
+                kept[key] = value
+        elif key not in defaults or value != default:
+            kept[key] = value
+    return kept
+
+
+def differences(loaded: Loaded, backend: Backend) -> list[dict[str, Any]]:
     """Return the settings of the cluster that differ from their defaults, by dotted path."""
     found: list[dict[str, Any]] = []
 
@@ -295,7 +315,7 @@ def changed_settings(task: Task, backend: Backend) -> list[dict[str, Any]]:
         elif value != default:
             found.append({"setting": path, "default": default, "value": value})
 
-    visit("cluster", _resolved(task)["spec"]["cluster"], plain(backend.params_type()))
+    visit("cluster", resolved(loaded)["spec"]["cluster"], plain(backend.params_type()))
     return found
 
 

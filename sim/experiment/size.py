@@ -8,8 +8,10 @@ from sim.experiment.build import Loaded
 from sim.experiment.machine import memory_bytes, memory_limit_bytes
 
 
-def check_size(loaded: Loaded, backend: Backend) -> Demand:
+def check_size(loaded: Loaded, backend: Backend, *, thorough: bool = False) -> Demand:
     """Estimate what a run takes and refuse what cannot work; warnings go to ``loaded``.
+
+    ``thorough`` also reads every object that the experiment names (a run does that itself).
 
     Raises:
         UserError: no nodes, impossible objects, or more memory or events than there may be.
@@ -17,8 +19,11 @@ def check_size(loaded: Loaded, backend: Backend) -> Demand:
     spec = loaded.experiment.spec
     demand = backend.demand(spec.cluster, spec.workload)
     origins = loaded.tree.origins
-    problems = [problem for problem in demand.problems if not problem.is_warning]
-    loaded.warnings += [problem for problem in demand.problems if problem.is_warning]
+    told = list(demand.problems)
+    if thorough and backend.check is not None:
+        told += backend.check(spec.cluster, spec.workload)
+    problems = [problem for problem in told if not problem.is_warning]
+    loaded.warnings += [problem for problem in told if problem.is_warning]
     cluster = ("spec", "cluster")
     if demand.node_count == 0 and not problems:
         problems.append(origins.problem("E031", "the cluster has no nodes", cluster))

@@ -217,7 +217,11 @@ def events_at(facts: Facts, at_seconds: float) -> list[EventState]:
         known = found.get(key)
         if known is None or counts[index] <= 1:
             found.pop(key, None)
-            found[key] = EventState(*key, counts[index], time, time)
+            namespace, kind, reason, about_kind, about_name, source, message = key
+            found[key] = EventState(
+                namespace, kind, reason, about_kind, about_name, source, message,
+                counts[index], time, time,
+            )  # fmt: skip
         else:
             known.count, known.last_seconds = counts[index], time
     return sorted(found.values(), key=lambda event: (event.last_seconds, event.involved_name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from sim.base.errors import MissingExtraError, Problem, UserError
 from sim.components.facts import ALL
 from sim.engine.tables import TableSpec
+from sim.metrics.summary import SummaryRow
 
 RESULTS_SCHEMA = 1
 """Version of the layout of run directories."""
@@ -208,3 +210,13 @@ def find_runs(folder: Path) -> list[Path]:
         found.parent for found in folder.glob("**/" + _MANIFEST)
         if not any(part.startswith(".") for part in found.relative_to(folder).parts)
     )  # fmt: skip
+
+
+def read_summary(folder: Path) -> Iterator[SummaryRow]:
+    """Yield the rows of a run's summary.csv."""
+    with (folder / "summary.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            yield SummaryRow(
+                row["metric"], row["labels"], row["stat"], row["unit"], float(row["value"]),
+                int(row["n"]),
+            )  # fmt: skip

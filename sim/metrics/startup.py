@@ -105,7 +105,8 @@ def pod_startup(facts: Facts) -> Startup:
     uids, pod_index = np.unique(uid_column[rows], return_inverse=True)
     matrix = np.full((len(uids), len(MILESTONES)), np.nan)
     matrix[pod_index, milestone[rows]] = times[rows]
-    started = ~np.isnan(matrix[:, 0])
+    # Pods that run at the instant of their creation existed before the run: they did not start.
+    started = ~np.isnan(matrix[:, 0]) & ~(matrix[:, _RUNNING] <= matrix[:, 0])
     matrix, uids = matrix[started], uids[started]
     return Startup(uids, matrix, _phases(matrix))
 

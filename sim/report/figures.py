@@ -328,7 +328,10 @@ def utilisation(context: Context) -> Figure:
     end = context.end_seconds
     unit, label = time_scale(end)
     tidy(left, "CPU of the hosts", label, "busy share of the cores")
-    tidy(right, "What was busy while pods started", "", "share of the time busy, or keeping callers waiting")
+    tidy(
+        right, "What was busy while pods started", "",
+        "share of the time busy, or keeping callers waiting",
+    )  # fmt: skip
     hosts = _groups(context.derivation.sampled_gauge("host_utilization_ratio"))
     busiest = sorted(hosts, key=lambda name: (-float(hosts[name][0].mean()), name))[:7]
     for name, colour in zip(busiest, PALETTE, strict=False):

@@ -1,0 +1,195 @@
+"""Whether the objects of an experiment can work at all: read them, and ask simple questions.
+
+Nodes without capacity, no nodes at all, pods that no node could ever hold, Services without pods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sim.base.errors import Problem, UserError
+from sim.base.objects import APIObject, Pod, PodTemplate, Service
+from sim.base.quantity import QuantityError, cpu_millicores, memory_bytes
+from sim.cluster.params import ClusterParams, NodePoolParams
+from sim.workload.manifests import Manifests, ObjectReader, load_manifests
+from sim.workload.object_reader import template_of
+from sim.workload.operations import ApplyManifests
+from sim.workload.pod_templates import PodTemplates
+
+Capacity = Mapping[str, int]
+
+
+def check_objects(params: ClusterParams, operations: Sequence[Any]) -> list[Problem]:
+    """Return errors and warnings about nodes and applied manifests, all at once."""
+    problems: list[Problem] = []
+    capacities = [_pool_capacity(pool) for pool in params.nodes.pools if pool.count]
+    for path in params.nodes.manifests:
+        capacities += _node_capacities(path, problems)
+    if params.nodes.openb_csv:
+        capacities += _openb_capacities(params.nodes.openb_csv, problems)
+    objects: list[APIObject] = []
+    for operation in operations:
+        if isinstance(operation, ApplyManifests):
+            objects += _read(operation.manifests, problems)
+    templates = [
+        (item, template, count) for item in objects
+        if (template := _template(item)) is not None and (count := _pod_count(item)) > 0
+    ]  # fmt: skip
+    if capacities:
+        problems += _fits_nowhere(templates, capacities)
+    problems += _services_without_pods(objects, templates)
+    return problems
+
+
+def _template(item: APIObject) -> PodTemplate | None:
+    return item.template if isinstance(item, Pod) else template_of(item)
+
+
+def _pod_count(item: APIObject) -> int:
+    if isinstance(item, Pod):
+        return 1
+    return int(getattr(item, "replica_count", getattr(item, "parallelism_count", 1)))
+
+
+def _pool_capacity(pool: NodePoolParams) -> Capacity:
+    return {
+        "cpu": pool.cpu_millicores - pool.cpu_reserved_millicores,
+        "memory": pool.memory_bytes - pool.memory_reserved_bytes,
+        **pool.extended_resources,
+    }
+
+
+def _amount(resource: str, value: Any) -> int:
+    return cpu_millicores(value) if resource == "cpu" else memory_bytes(value)
+
+
+def _node_capacities(path: str, problems: list[Problem]) -> list[Capacity]:
+    try:
+        manifests = load_manifests(path)
+    except UserError as error:
+        problems += error.problems
+        return []
+    problems += manifests.warnings
+    found = []
+    for index, manifest in enumerate(manifests):
+        if manifest.get("kind") == "Node":
+            capacity = _node_capacity(manifests, index, problems)
+            if capacity is not None:
+                found.append(capacity)
+    return found
+
+
+def _node_capacity(
+    manifests: Manifests, index: int, problems: list[Problem]
+) -> Capacity | None:
+    manifest = manifests[index]
+    status = manifest.get("status") or {}
+    given = status.get("allocatable") or status.get("capacity")
+    name = (manifest.get("metadata") or {}).get("name", "?")
+    if not isinstance(given, dict) or not given:
+        problems.append(manifests.problem(
+            index, "E030", f"node {name} states neither allocatable nor capacity", ("status",)
+        ))  # fmt: skip
+        return None
+    field = "allocatable" if status.get("allocatable") else "capacity"
+    capacity = {}
+    for resource, value in given.items():
+        try:
+            capacity[resource] = _amount(resource, value)
+        except QuantityError as error:
+            problems.append(manifests.problem(
+                index, "E015", f"not a quantity: {error}", ("status", field, resource)
+            ))  # fmt: skip
+            return None
+    for resource in ("cpu", "memory", "pods"):
+        if capacity.get(resource, 0) <= 0:
+            problems.append(manifests.problem(
+                index, "E030", f"node {name} has no {resource}", ("status", field)
+            ))  # fmt: skip
+            return None
+    return capacity
+
+
+def _openb_capacities(path: str, problems: list[Problem]) -> list[Capacity]:
+    from sim.workload.openb import load_nodes
+
+    try:
+        nodes = load_nodes(path)
+    except UserError as error:
+        problems += error.problems
+        return []
+    return [
+        {name: _amount(name, value) for name, value in node["status"]["capacity"].items()}
+        for node in nodes
+    ]
+
+
+def _read(paths: Sequence[str], problems: list[Problem]) -> list[APIObject]:
+    reader = ObjectReader(PodTemplates())
+    try:
+        manifests = load_manifests(*paths)
+        problems += manifests.warnings
+        objects = reader.read(manifests)
+    except UserError as error:
+        problems += error.problems
+        return []
+    problems += reader.warnings
+    return objects
+
+
+def _fits_nowhere(
+    templates: Sequence[tuple[APIObject, PodTemplate, int]], capacities: Sequence[Capacity]
+) -> list[Problem]:
+    """Warn, once per shape, of pods larger than every node; selectors are not looked at."""
+    distinct = {tuple(sorted(capacity.items())): capacity for capacity in capacities}
+    counts: dict[tuple[tuple[str, int], ...], tuple[APIObject, int]] = {}
+    for item, template, count in templates:
+        request = {
+            "cpu": template.cpu_requested_millicores,
+            "memory": template.memory_requested_bytes,
+            **template.extended_requested,
+        }
+        fits = any(
+            all(amount <= capacity.get(name, 0) for name, amount in request.items() if amount)
+            for capacity in distinct.values()
+        )
+        if not fits:
+            key = tuple(sorted(request.items()))
+            first, known = counts.get(key, (item, 0))
+            counts[key] = (first, known + count)
+    return [
+        Problem(
+            code="W004",
+            message=f"{count:,} pod{'s' if count > 1 else ''} such as"
+            f" {first.namespace}/{first.name} fit on no node: each asks for "
+            + ", ".join(_shown(name, amount) for name, amount in key if amount),
+        )
+        for key, (first, count) in counts.items()
+    ]
+
+
+def _shown(resource: str, amount: int) -> str:
+    if resource == "cpu":
+        return f"{amount / 1000:g} CPU"
+    return f"{amount / 2**30:.4g} GiB memory" if resource == "memory" else f"{amount} {resource}"
+
+
+def _services_without_pods(
+    objects: Sequence[APIObject], templates: Sequence[tuple[APIObject, PodTemplate, int]]
+) -> list[Problem]:
+    labels: dict[str, list[Mapping[str, str]]] = {}
+    for item, template, _ in templates:
+        own = item.labels if isinstance(item, Pod) else template.labels
+        labels.setdefault(item.namespace, []).append(own)
+    found = []
+    for item in objects:
+        if not isinstance(item, Service) or item.selector is None:
+            continue
+        if not any(item.selector.matches(known) for known in labels.get(item.namespace, ())):
+            found.append(f"{item.namespace}/{item.name}")
+    if not found:
+        return []
+    shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    plural = "s select" if len(found) > 1 else " selects"
+    return [Problem(code="W003", message=f"{len(found)} Service{plural} no pod: {shown}")]
