@@ -278,11 +278,11 @@ class FaultControl:
             self._call_election()
             return
         link = etcd.raft.link
-        voter = next(m for m in etcd.members if m.alive and m is not candidate)
+        voters = [member for member in etcd.members if member.alive and member is not candidate]
         duration = (
-            4.0 * link.sample_seconds()
+            (4.0 * link.sample_seconds() if voters else 0.0)
             + candidate.vote_sync_seconds()
-            + voter.vote_sync_seconds()
+            + (voters[0].vote_sync_seconds() if voters else 0.0)
             + 4.0 * (etcd.law.params.read_index_wake_seconds + self._cold_seconds())
         )
         self._election_call = etcd.engine.call_later(duration, self._elected, candidate)

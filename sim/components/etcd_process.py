@@ -80,10 +80,14 @@ class GoProcess:
             self.spin_cpu_seconds += params.spin_seconds
             if asleep and now > self._awake_seconds:
                 demand += self._law.cold_seconds(now - self._awake_seconds)
-        elif stream.uniform() < params.stall_ratio:
-            work = (demand * self.crowding_ratio, then, argument)
-            self._engine.call_later(stream.exponential(params.stall_seconds), self._late, work)
-            return
+        running_count = host.running_count
+        if running_count:
+            share = min(1.0, running_count / host.core_count) if host.core_count else 0.0
+            if stream.uniform() < params.stall_ratio * share:
+                work = (demand * self.crowding_ratio, then, argument)
+                wait_seconds = stream.exponential(params.stall_seconds)
+                self._engine.call_later(wait_seconds, self._late, work)
+                return
         demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * _TABLE_COUNT)]
         self._awake_seconds = now + demand
         process.run(demand, then, argument)

@@ -130,6 +130,12 @@ class Member(GoProcess):
         else:
             terms.append((epoch, index))
 
+    def adopt(self, leader: Member | None, epoch: int) -> None:
+        """Take what this log lacks of earlier epochs from the leader's, with its epochs."""
+        terms = self.log_terms
+        if leader is not None and (not terms or terms[-1][0] != epoch):
+            self.log_terms = [item for item in leader.log_terms if item[0] < epoch]
+
     def truncate(self, index: int) -> None:
         """Forget durable entries above ``index`` (they conflict with the leader's log)."""
         terms = self.log_terms
@@ -336,6 +342,7 @@ class RaftGroup:
             return
         follower.busy = False
         if batch.epoch == self.epoch:
+            follower.adopt(self.leader, batch.epoch)
             follower.persist(batch.epoch, batch.last_index)
             acknowledgement = (follower, term, batch, count)
             if self.link.free:

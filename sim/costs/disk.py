@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from sim.base.errors import Problem, UserError
 from sim.engine.streams import Stream
 
 _TABLE_COUNT = 4096
@@ -239,17 +240,23 @@ def disk_from_percentiles(name: str, percentiles: Mapping[float, float]) -> Disk
         percentiles: percent (0 < p < 100) to seconds; at least two, among them or around 50.
 
     Raises:
-        ValueError: fewer than two percentiles, or not ascending, or not positive.
+        UserError: fewer than two percentiles, or not ascending, or not positive.
     """
     points = sorted((percent / 100.0, seconds) for percent, seconds in percentiles.items())
     if len(points) < 2:
-        raise ValueError("a disk needs at least two percentiles of its sync time")
+        raise UserError(
+            Problem(code="E013", message="a disk needs at least two percentiles of its sync time")
+        )
     probabilities = np.array([point[0] for point in points])
     seconds = np.array([point[1] for point in points])
     if seconds[0] <= 0.0 or np.any(np.diff(seconds) < 0.0):
-        raise ValueError("percentiles of the sync time must be positive and ascending")
+        raise UserError(
+            Problem(
+                code="E013", message="percentiles of the sync time must be positive and ascending"
+            )
+        )
     if probabilities[0] <= 0.0 or probabilities[-1] >= 1.0:
-        raise ValueError("percentiles must lie between 0 and 100")
+        raise UserError(Problem(code="E013", message="percentiles must lie between 0 and 100"))
     median = float(np.interp(0.5, probabilities, seconds))
     first = max(0.0, seconds[0] - (seconds[1] - seconds[0]) * 0.5) if len(points) > 1 else 0.0
     shape = [(0.0, float(min(first, seconds[0]) / median))]
@@ -260,6 +267,7 @@ def disk_from_percentiles(name: str, percentiles: Mapping[float, float]) -> Disk
         sync_median_seconds=median,
         bytes_per_second=DISKS["nvme"].bytes_per_second,
         shape=tuple(shape),
+        rest_seconds=0.0,
     )
 
 
@@ -274,14 +282,18 @@ def disk_from_buckets(
         cumulative_counts: observations at or below each edge: (n,).
 
     Raises:
-        ValueError: no observations, or counts that fall.
+        UserError: no observations, or counts that fall.
     """
     counts = np.asarray(cumulative_counts, dtype=np.float64)
     edges = np.asarray(edges_seconds, dtype=np.float64)
     if len(counts) == 0 or counts[-1] <= 0.0:
-        raise ValueError("the histogram of fsync durations is empty")
+        raise UserError(Problem(code="E013", message="the histogram of fsync durations is empty"))
     if np.any(np.diff(counts) < 0.0) or np.any(np.diff(edges) <= 0.0):
-        raise ValueError("bucket edges must ascend and cumulative counts must not fall")
+        raise UserError(
+            Problem(
+                code="E013", message="bucket edges must ascend and cumulative counts must not fall"
+            )
+        )
     probabilities: npt.NDArray[np.float64] = counts / counts[-1]
     keep = np.flatnonzero(np.diff(np.concatenate(([0.0], probabilities))) > 0.0)
     points = {0.0: float(edges[keep[0] - 1]) if keep[0] > 0 else float(edges[0]) * 0.5}
@@ -293,4 +305,5 @@ def disk_from_buckets(
         sync_median_seconds=median,
         bytes_per_second=DISKS["nvme"].bytes_per_second,
         shape=tuple((p, points[p] / median) for p in grid),
+        rest_seconds=0.0,
     )

@@ -60,7 +60,8 @@ class EtcdLawParams:
     crowding_ratio: float = _fitted(0.12, _RANGE + " (range_serializable, members 3 against 1)")
     """Growth of all demands per further member on the same host (shared caches)."""
     stall_ratio: float = _fitted(0.01, _RANGE + " (p99_ms)")
-    """Share of stages, started while all cores are busy, that wait in a run queue first."""
+    """Share of stages, started while all cores are busy, that wait in a run queue first; in
+    proportion while only some are."""
     stall_seconds: float = _fitted(2.5e-3, _RANGE + " (p99_ms)")
     """Mean of that wait (exponential)."""
     sync_stall_ratio: float = _fitted(0.25, _PUT + " (wal_fsync quantiles)")
@@ -152,6 +153,8 @@ class EtcdLaw:
     def cold_seconds(self, slept_seconds: float) -> float:
         """Extra demand of the first stage after a sleep: ``c · (1 - exp(-t/τ))``."""
         p = self.params
+        if p.cold_seconds == 0.0:
+            return 0.0
         return p.cold_seconds * (1.0 - math.exp(-slept_seconds / p.cold_time_constant_seconds))
 
     def acknowledge_seconds(self, count: int) -> float:
