@@ -45,26 +45,43 @@ class DisruptionBudget(NamedTuple):
     disrupted_pods: frozenset[str]
 
 
+def _relevant(kind: str, document: Mapping[str, Any]) -> object:
+    """The part of an object that scheduling depends on; status updates mostly change nothing."""
+    if kind in ("Service", "ReplicationController", "ReplicaSet", "StatefulSet"):
+        return (document.get("spec") or {}).get("selector")
+    return document
+
+
 class ObjectStore:
-    """Plain dicts by kind and ``namespace/name``; ``epoch`` counts changes."""
+    """Plain dicts by kind and ``namespace/name``.
+
+    ``epoch`` counts the changes that compiled plans depend on (budgets are not among them).
+    """
 
     def __init__(self) -> None:
         self.by_kind: dict[str, dict[str, Mapping[str, Any]]] = {kind: {} for kind in _KINDS}
         self.epoch = 0
         self._budgets: list[DisruptionBudget] = []
-        self._budgets_epoch = -1
+        self._budgets_current = False
 
     def put(self, document: Mapping[str, Any]) -> None:
         """Add or replace an object; kinds that no decision depends on are ignored."""
         kind = document.get("kind", "")
-        if kind in _KINDS:
-            self.by_kind[kind][self._key(document)] = document
+        if kind not in _KINDS:
+            return
+        key = self._key(document)
+        known = self.by_kind[kind].get(key)
+        self.by_kind[kind][key] = document
+        if kind == "PodDisruptionBudget":
+            self._budgets_current = False
+        elif known is None or _relevant(kind, known) != _relevant(kind, document):
             self.epoch += 1
 
     def discard(self, document: Mapping[str, Any]) -> None:
         """Remove an object if it is known."""
         kind = document.get("kind", "")
         if kind in _KINDS and self.by_kind[kind].pop(self._key(document), None) is not None:
+            self._budgets_current = False
             self.epoch += 1
 
     @staticmethod
@@ -108,9 +125,9 @@ class ObjectStore:
 
     def budgets(self) -> list[DisruptionBudget]:
         """Compiled PodDisruptionBudgets in order of appearance."""
-        if self._budgets_epoch != self.epoch:
+        if not self._budgets_current:
             self._budgets = [_budget(d) for d in self.by_kind["PodDisruptionBudget"].values()]
-            self._budgets_epoch = self.epoch
+            self._budgets_current = True
         return self._budgets
 
 

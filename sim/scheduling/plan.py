@@ -82,7 +82,7 @@ class Plan:
             self.preferred = [
                 (self._term_tally((t,), t.topology_key), w) for t, w in affinity.preferred
             ]
-        self._carried_seen_count = -1
+        self._carried_seen = (-1, 0)
         self._carried_anti: list[CarriedTerm] = []
         self._carried_weights: list[tuple[CarriedTerm, int]] = []
         self.pre_filter_nodes, self.rejection = _node_affinity_pre_filter(core, shape)
@@ -171,9 +171,9 @@ class Plan:
 
     def _see_carried(self) -> None:
         state = self.core.state
-        if self._carried_seen_count == len(state.carried_list):
+        found: list[CarriedTerm] = self.shape.labels.matching_carried
+        if self._carried_seen == (state.match_epoch, len(found)):
             return
-        found = state.matching_carried(self.shape.labels)
         arguments = self.core.profile.arguments
         self._carried_anti = [c for c in found if c.kind == "anti"]
         hard = arguments.hard_pod_affinity_weight
@@ -182,7 +182,7 @@ class Plan:
         if arguments.ignore_preferred_terms_of_existing_pods and not own:
             weighted = []
         self._carried_weights = [(c, w) for c, w in weighted if w]
-        self._carried_seen_count = len(state.carried_list)
+        self._carried_seen = (state.match_epoch, len(found))
 
 
 def _node_affinity_pre_filter(

@@ -192,14 +192,12 @@ class Labels:
     """Namespace and labels of a kind of pod, what selectors look at; one object per pair."""
 
     __slots__ = (
-        "carried_seen_count",
         "index",
         "labels",
         "matching_carried",
         "matching_tallies",
         "namespace",
         "pod_count",
-        "tallies_seen_count",
     )
 
     def __init__(self, index: int, namespace: str, labels: Mapping[str, str]) -> None:
@@ -208,9 +206,7 @@ class Labels:
         self.labels = dict(labels)
         self.pod_count = 0
         self.matching_tallies: list[Any] = []
-        self.tallies_seen_count = 0
         self.matching_carried: list[Any] = []
-        self.carried_seen_count = 0
 
 
 class ResourceDemand:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sim.scheduling.affinity_terms import AffinityTerm, PodAffinity, compile_pod_affinity
+from sim.scheduling.affinity_terms import PodAffinity, compile_pod_affinity
 from sim.scheduling.quantities import is_extended_resource, is_scalar_resource
 from sim.scheduling.requests import Requests, compute_requests
 from sim.scheduling.shape import (
@@ -91,6 +91,7 @@ class ShapeCompiler:
         known = self._labels.get(key)
         if known is None:
             known = self._labels[key] = Labels(len(self._labels), namespace, labels)
+            self._state.new_labels(known)
         return known
 
     def _build(
@@ -126,19 +127,11 @@ class ShapeCompiler:
         return known
 
     def _carried(self, affinity: PodAffinity) -> tuple[CarriedTerm, ...]:
-        found = [self._carried_term(t, "anti", 0) for t in affinity.required_anti]
-        found.extend(self._carried_term(t, "hard", 0) for t in affinity.required)
-        found.extend(self._carried_term(t, "soft", w) for t, w in affinity.preferred)
+        carried = self._state.carried_term
+        found = [carried(t, "anti", 0) for t in affinity.required_anti]
+        found.extend(carried(t, "hard", 0) for t in affinity.required)
+        found.extend(carried(t, "soft", w) for t, w in affinity.preferred)
         return tuple(found)
-
-    def _carried_term(self, term: AffinityTerm, kind: str, weight: int) -> CarriedTerm:
-        state = self._state
-        key = (term, kind, weight)
-        known = state.carried_terms.get(key)
-        if known is None:
-            known = state.carried_terms[key] = CarriedTerm(state, term, kind, weight)
-            state.carried_list.append(known)
-        return known
 
 
 def _build_demand(state: ClusterState, index: int, requests: Requests) -> ResourceDemand:

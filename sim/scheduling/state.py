@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sim.scheduling.affinity_terms import AffinityTerm
+from sim.scheduling.match_index import MatchIndex, pairs_of
 from sim.scheduling.nodes import LOG_ENTRIES_MAX, Node, NodeTable, Pod
 from sim.scheduling.objects import ObjectStore
 from sim.scheduling.shape import Labels, PodShape
@@ -32,10 +34,11 @@ class ClusterState(NodeTable):
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self.objects = ObjectStore()
         self._tallies: dict[tuple[Any, ...], Tally] = {}
-        self._tally_list: list[Tally] = []
+        self._tally_index: MatchIndex[Tally] = MatchIndex()
+        self._carried_index: MatchIndex[CarriedTerm] = MatchIndex()
+        self.match_epoch = 0
         self._eligibilities: dict[EligibilityKey, Eligibility] = {}
-        self.carried_terms: dict[tuple[Any, ...], CarriedTerm] = {}
-        self.carried_list: list[CarriedTerm] = []
+        self._carried_terms: dict[tuple[Any, ...], CarriedTerm] = {}
         self.nominated: dict[str, tuple[PodShape, Node]] = {}
         self.port_pods_count = 0
         self.volume_rows: dict[tuple[str, ...], dict[int, int]] = {}
@@ -89,8 +92,6 @@ class ClusterState(NodeTable):
         labels = shape.labels
         labels.pod_count += 1
         if node.present:
-            if labels.tallies_seen_count != len(self._tally_list):
-                self._see_tallies(labels)
             for tally in labels.matching_tallies:
                 tally.add(node, 1, terminating)
             for carried in shape.carried:
@@ -146,8 +147,6 @@ class ClusterState(NodeTable):
 
     def _count_pod(self, pod: Pod, delta: int) -> None:
         labels = pod.shape.labels
-        if labels.tallies_seen_count != len(self._tally_list):
-            self._see_tallies(labels)
         for tally in labels.matching_tallies:
             tally.add(pod.node, delta, pod.terminating)
         for carried in pod.shape.carried:
@@ -181,20 +180,34 @@ class ClusterState(NodeTable):
                 del rows[node.row]
 
     # ------------------------------------------------------------------------------ tallies
-    def _see_tallies(self, labels: Labels) -> None:
-        for tally in self._tally_list[labels.tallies_seen_count :]:
-            if tally.predicate is not None and tally.predicate.matches(self, labels):
-                labels.matching_tallies.append(tally)
-        labels.tallies_seen_count = len(self._tally_list)
+    def new_labels(self, labels: Labels) -> None:
+        """Connect labels seen for the first time with the selectors that match them."""
+        self._tally_index.add_labels(labels)
+        self._carried_index.add_labels(labels)
+        self._connect(labels)
 
-    def matching_carried(self, labels: Labels) -> list[CarriedTerm]:
-        """Terms carried by pods of this cluster that select pods with these labels."""
-        if labels.carried_seen_count != len(self.carried_list):
-            for carried in self.carried_list[labels.carried_seen_count :]:
-                if carried.concerns(labels):
-                    labels.matching_carried.append(carried)
-            labels.carried_seen_count = len(self.carried_list)
-        return labels.matching_carried
+    def _connect(self, labels: Labels) -> None:
+        labels.matching_tallies = [
+            tally
+            for tally in self._tally_index.items_for(labels)
+            if tally.predicate is not None and tally.predicate.matches(self, labels)
+        ]
+        labels.matching_carried = [
+            carried for carried in self._carried_index.items_for(labels) if carried.concerns(labels)
+        ]
+
+    def carried_term(self, term: AffinityTerm, kind: str, weight: int) -> CarriedTerm:
+        """The count of pods that carry an affinity term."""
+        key = (term, kind, weight)
+        known = self._carried_terms.get(key)
+        if known is None:
+            known = self._carried_terms[key] = CarriedTerm(self, term, kind, weight)
+            pairs = pairs_of(term.selector)
+            self._carried_index.add(known, pairs)
+            for labels in self._carried_index.labels_for(pairs):
+                if known.concerns(labels):
+                    labels.matching_carried.append(known)
+        return known
 
     def tally(
         self,
@@ -208,19 +221,21 @@ class ClusterState(NodeTable):
         if known is None:
             mask = None if eligibility is None else self.eligibility(eligibility)
             known = self._tallies[identity] = Tally(self, predicate, key, mask)
-            self._tally_list.append(known)
-            self._count_existing(known)
+            self._count_existing(known, predicate)
         return known
 
-    def _count_existing(self, tally: Tally) -> None:
-        matching: dict[int, bool] = {}
-        for labels in self._compiler.labels():
-            if labels.pod_count:
-                self._see_tallies(labels)
-                matching[labels.index] = tally in labels.matching_tallies
-        if any(matching.values()):
+    def _count_existing(self, tally: Tally, predicate: SpreadPredicate | TermsPredicate) -> None:
+        pairs = predicate.pairs()
+        self._tally_index.add(tally, pairs)
+        matching: set[int] = set()
+        for labels in self._tally_index.labels_for(pairs):
+            if predicate.matches(self, labels):
+                labels.matching_tallies.append(tally)
+                if labels.pod_count:
+                    matching.add(labels.index)
+        if matching:
             for pod in self.pods.values():
-                if pod.node.present and matching[pod.shape.labels.index]:
+                if pod.node.present and pod.shape.labels.index in matching:
                     tally.add(pod.node, 1, pod.terminating)
 
     def eligibility(self, key: EligibilityKey) -> Eligibility:
@@ -232,12 +247,11 @@ class ClusterState(NodeTable):
 
     def _recount(self) -> None:
         """Count every tally anew; needed when the meaning of a selector changed."""
+        self.match_epoch += 1
+        self.objects.epoch += 1
         for labels in self._compiler.labels():
-            labels.matching_tallies.clear()
-            labels.tallies_seen_count = 0
-            labels.matching_carried.clear()
-            labels.carried_seen_count = 0
-        for tally in (*self._tally_list, *self.carried_list):
+            self._connect(labels)
+        for tally in (*self._tallies.values(), *self._carried_terms.values()):
             tally.clear()
         for node in self.nodes.values():
             if node.present:

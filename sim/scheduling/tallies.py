@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sim.scheduling.affinity_terms import AffinityTerm
 from sim.scheduling.labels import NodeSelectorTerm, Requirement, Selector, selector_matches
+from sim.scheduling.match_index import pairs_of
 from sim.scheduling.shape import Labels, Toleration
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class SpreadPredicate(NamedTuple):
     namespace: str
     selector: Selector
 
+    def pairs(self) -> tuple[tuple[str, str], ...] | None:
+        """Label pairs to file the predicate under."""
+        return pairs_of(self.selector)
+
     def matches(self, state: ClusterState, labels: Labels) -> bool:
         """Whether pods with these labels count."""
         return labels.namespace == self.namespace and selector_matches(self.selector, labels.labels)
@@ -65,6 +70,10 @@ class TermsPredicate(NamedTuple):
     """Pods that match every one of the given terms of an incoming pod."""
 
     terms: tuple[AffinityTerm, ...]
+
+    def pairs(self) -> tuple[tuple[str, str], ...] | None:
+        """Label pairs to file the predicate under."""
+        return pairs_of(self.terms[0].selector) if self.terms else ()
 
     def matches(self, state: ClusterState, labels: Labels) -> bool:
         """Whether pods with these labels count."""

@@ -344,3 +344,63 @@ def test_memory_per_node_and_per_pod(family: str) -> None:
     tracemalloc.stop()
     assert of_nodes / node_count <= 2048
     assert (with_pods - of_nodes) / pod_count <= 200
+
+
+# ---------------------------------------------------------------------------------- other objects
+def test_status_updates_do_not_disturb_compiled_plans() -> None:
+    state, core = make(node("a"))
+    replica_set: Json = {
+        "kind": "ReplicaSet",
+        "metadata": {"name": "rs", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": "x"}}, "replicas": 1},
+    }
+    state.add_object(replica_set)
+    shape = state.pod_shape(pod())
+    plan = core.plan(shape)
+    state.add_object({**replica_set, "status": {"replicas": 1}})
+    assert core.plan(shape) is plan
+    state.add_object({**replica_set, "spec": {"selector": {"matchLabels": {"app": "y"}}}})
+    assert core.plan(shape) is not plan
+
+
+def test_default_spreading_follows_services_and_owners() -> None:
+    state, core = make(node("a"), node("b"))
+    template = pod("100m")
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "controller": True}
+    template["metadata"]["ownerReferences"] = [owner]
+    shape = state.pod_shape(template)
+    assert "PodTopologySpread" in core.explain(shape).score_skipped
+    state.add_object({
+        "kind": "ReplicaSet", "metadata": {"name": "rs", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": "x"}}},
+    })  # fmt: skip
+    state.add_pod("default/first", shape, "a")
+    # One pod on a of two hostnames: raw 1 * ln(2 + 2) + 2 = 3.39 there, 2 on b; the missing zone
+    # label adds nothing.
+    score = core.explain(shape).scores["PodTopologySpread"]
+    assert (score.raw, score.normalized) == ([3, 2], [66, 100])
+    state.set_terminating("default/first")
+    assert core.explain(shape).scores["PodTopologySpread"].raw == [2, 2]
+
+
+def test_relabelling_a_namespace_changes_who_is_selected() -> None:
+    state, core = make(node("a"), node("b"))
+    far: Json = {
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {},
+                    "namespaceSelector": {"matchLabels": {"noisy": "yes"}},
+                }
+            ]
+        }
+    }
+    shape = state.pod_shape(pod("100m", affinity=far))
+    state.add_pod("default/loud", state.pod_shape(pod("100m")), "a")
+    assert core.explain(shape).feasible == ["a", "b"]
+    state.set_namespace("default", {"noisy": "yes"})
+    assert core.explain(shape).feasible == ["b"]
+    assert core.schedule(shape).node_name == "b"
+    state.set_namespace("default", {})
+    assert core.explain(shape).feasible == ["a", "b"]
