@@ -2,8 +2,9 @@
 
 **Modelled:** leader election; one informer (one watch) per resource shared by all controllers of
 the process; one client and so one token bucket per controller (20 qps / 30 burst; garbage collector
-40 / 30; namespace 400 / 3000); workqueues and workers per controller; CPU on the process's host;
-crash and take-over by another replica, whose caches start empty.
+40 / 30; namespace 400 / 3000); workqueues and workers per controller; CPU of requests, syncs and
+watch events on the process's host; crash and take-over by another replica, whose caches start
+empty.
 **Not modelled:** attach-detach, volume binder, resource quota, resource claim, certificate, service
 and route controllers; discovery calls of garbage collector and quota (two GETs per 30 s each).
 **Source:** `facts/model.md` 0, a, g; `facts/defaults.csv`.
@@ -55,7 +56,10 @@ _POLL_SECONDS = 0.1
 _NODE_TTL_WORKER_COUNT = 5
 """**Source:** upstream: the TTL controller runs with 5 workers."""
 _IDLE_PERIOD_SECONDS = 1.0
-"""How often the background CPU is spent; any period long against a request does."""
+_BUSY_PERIOD_SECONDS = 0.1
+_BUSY_EVENTS_PER_SECOND = 20.0
+"""How often the CPU of informers and background is spent: short against a burst of pods, rare in
+an idle cluster. Choices of the model; results do not depend on them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,13 +198,19 @@ class ControllerManager:
         for informer in context.informers.values():
             informer.start()
         self._await_sync(context)
-        self._idle(context)
+        self._spend((context, 0.0, 0))
 
-    def _idle(self, context: ControllerContext) -> None:
-        """Spend, once per second, what the process uses whatever it does."""
-        if context.running:
-            self._process.run(_IDLE_PERIOD_SECONDS * self._law.background_cpu_ratio, lambda _: None)
-            self._engine.call_later(_IDLE_PERIOD_SECONDS, self._idle, context)
+    def _spend(self, argument: tuple[ControllerContext, float, int]) -> None:
+        """Spend what informers and the background took since the last time."""
+        context, elapsed_seconds, former_count = argument
+        if not context.running:
+            return
+        count = sum(informer.event_count for informer in context.informers.values())
+        demand = self._law.informer_seconds(elapsed_seconds, count - former_count)
+        self._process.run(demand, lambda _: None)
+        busy = (count - former_count) >= _BUSY_EVENTS_PER_SECOND * elapsed_seconds
+        period = _BUSY_PERIOD_SECONDS if busy else _IDLE_PERIOD_SECONDS
+        self._engine.call_later(period, self._spend, (context, period, count))
 
     def _await_sync(self, context: ControllerContext) -> None:
         if not context.running:
