@@ -343,9 +343,9 @@ class KubeProxyFleet:
 
     def _unaware(self, item: _Item, mask: BoolArray | None, *, fresh: bool) -> BoolArray | None:
         """Return which nodes learn of a change now: not those whose list held it already."""
-        if self._joined_last_seconds < item.change.commit_seconds:
+        if self._joined_last_seconds <= item.change.commit_seconds:
             return mask
-        listed = self.connected & (self._joined_at >= item.change.commit_seconds)
+        listed = self.connected & (self._joined_at > item.change.commit_seconds)
         reached = self.connected if mask is None else mask
         return reached | listed if fresh else reached & ~listed
 
@@ -397,7 +397,7 @@ class KubeProxyFleet:
         numbers, runners = item.numbers, self.runners
         assert numbers is not None
         closed = runners.closed_number >= numbers
-        if item.whole and self._everyone and self._joined_last_seconds < item.change.commit_seconds:
+        if item.whole and self._everyone:
             if not closed.all():
                 return False
             done = runners.completions(numbers)
@@ -419,7 +419,7 @@ class KubeProxyFleet:
     def _undelivered(self, item: _Item, numbers: IntArray) -> bool:
         """Whether some node is still to receive a change (from another replica)."""
         commit = item.change.commit_seconds
-        missing = self.connected & (numbers < 0) & (self._joined_at < commit)
+        missing = self.connected & (numbers < 0) & (self._joined_at <= commit)
         if not missing.any():
             return False
         if self._engine.now - commit < _UNDELIVERED_SECONDS:
@@ -488,7 +488,7 @@ class KubeProxyFleet:
         number = int(item.numbers[node_index])
         if number <= 0:
             joined = float(self._joined_at[node_index])
-            listed = joined >= item.change.commit_seconds or number == 0
+            listed = joined > item.change.commit_seconds or number == 0
             return float(self.runners.installed_at[node_index]) if listed else np.inf
         return self.runners.completion(node_index, number)
 
