@@ -45,6 +45,8 @@ class KubeletContext:
         self.pleg = Pleg(params, runtime)
         self.status: StatusManagers
         self.events: EventRecorders
+        self.token_granted: Callable[[PodRecord], object]
+        """Told when a pod has got its token."""
         self.transitions = recorder["pod_transitions"]
         self.faults = recorder["faults"]
         self.network_agent_started: Callable[[int], object]

@@ -36,6 +36,7 @@ from sim.components.kubelet_record import (
 from sim.components.kubelet_simulated import SimulatedPods
 from sim.components.kubelet_status import StatusManagers
 from sim.components.kubelet_stop import PodTerminators
+from sim.components.kubelet_tokens import TokenRenewals
 from sim.components.overlay import Overlay
 from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
 from sim.costs.kubelet import KubeletLawParams
@@ -99,6 +100,8 @@ class KubeletFleet:
         self.context = context
         context.events = EventRecorders(engine, params, self.event_client)
         context.status = StatusManagers(engine, params, self.client, self._status_lost)
+        self.tokens = TokenRenewals(context)
+        context.token_granted = self.tokens.granted
         self.terminators = PodTerminators(context)
         self.runs = ContainerRuns(context, self.terminators.complete)
         self.terminators.runs = self.runs
@@ -216,6 +219,8 @@ class KubeletFleet:
             context.pleg.pod_counts[node] += 1
             if not pod.template.host_network and not self.overlay.take(node, pod.pod_ip):
                 raise ValueError(f"pod {pod.name}: address {pod.pod_ip!r} is not free on its node")
+            if self.simulated is None and pod.template.service_account_token:
+                self.tokens.preloaded(record)
             if record.plan.followed:
                 self._preload_runs(record)
 
@@ -381,6 +386,18 @@ class KubeletFleet:
         pods = np.array(self.context.active_counts, dtype=np.float64)
         up = np.array(self.context.up, dtype=np.float64)
         return up * (self.law.idle_cpu_ratio + self.law.idle_cpu_per_pod_ratio * pods)
+
+    def lost_pods(self, pods: Iterable[Pod], since_seconds: float) -> list[str]:
+        """Return the names of bound pods, created before a time, that no live kubelet knows."""
+        found = []
+        for pod in pods:
+            index = self.index_by_name.get(pod.node_name, -1)
+            if index < 0 or pod.is_terminal or not self.context.up[index]:
+                continue
+            bound_seconds = max(pod.creation_seconds, pod.scheduled_seconds)
+            if bound_seconds < since_seconds and pod.uid not in self.context.by_node[index]:
+                found.append(f"{pod.namespace}/{pod.name}")
+        return found
 
     def check(self) -> list[str]:
         """Return what is broken: addresses shared, nodes overfull, counters that disagree."""

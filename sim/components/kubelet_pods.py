@@ -185,6 +185,7 @@ class PodWorkers:
             return
         record.request = None
         if request.ok:
+            self._context.token_granted(record)
             self._mount(record, self._engine.now)
         else:
             self._fail(record, "FailedMount", "MountVolume.SetUp failed: token request failed")

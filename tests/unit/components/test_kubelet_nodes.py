@@ -184,6 +184,67 @@ def test_preloaded_pods_run_from_the_start() -> None:
         rig.fleet.preload_running([twice])
 
 
+def test_tokens_are_renewed() -> None:
+    """facts/model.md 0.3: one request per pod about every 48 min."""
+    rig = Rig(10)
+    for index in range(100):
+        rig.at(1.0 + 0.01 * index, rig.create, f"pod-{index}", index % 10)
+    rig.engine.run(2880.0 - 10.0)
+    assert rig.counts()["create", "serviceaccounts/token"] == 100
+    rig.engine.run(2970.0)
+    assert rig.counts()["create", "serviceaccounts/token"] == 200
+    times = [time for time, _, _, resource, _ in rig.api.requests
+             if resource == "serviceaccounts/token" and time > 1000.0]  # fmt: skip
+    assert max(times) - min(times) > 40.0
+    rig.engine.run(5950.0)
+    assert rig.counts()["create", "serviceaccounts/token"] == 300
+
+
+def test_dual_stack_pods_have_two_addresses() -> None:
+    rig = Rig(0, capacity=1)
+    node = make_node(0)
+    node.pod_cidrs = ("10.244.0.0/24", "fd00:10:244::/64")
+    rig.api.objects.setdefault("nodes", {})[node.key] = node
+    rig.fleet.add_nodes([node])
+    for index in range(3):
+        rig.at(1.0 + index, rig.create, f"pod-{index}")
+    rig.engine.run(8.0)
+    addresses = [rig.fleet.address_of(pod.uid, "node-0") for pod in rig.pods().values()]
+    assert addresses == [(f"10.244.0.{n}", f"fd00:10:244::{n}") for n in (2, 3, 4)]
+    details = [row["detail"] for row in rig.table("pod_transitions")
+               if row["transition"] == "network_ready"]  # fmt: skip
+    assert details[0] == "10.244.0.2,fd00:10:244::2"
+    rig.check()
+    rig.delete("pod-1")
+    rig.engine.run(12.0)
+    assert [pool.taken_count for pool in rig.overlay.pools[0]] == [2, 2]
+
+
+def test_lost_pods_are_named() -> None:
+    rig = Rig(2)
+    rig.create("seen", 0)
+    rig.engine.run(5.0)
+    unseen = Pod(name="unseen", namespace="default", uid=99, template=PAUSE, node_name="node-1",
+                 creation_seconds=1.0)  # fmt: skip
+    pods = [*rig.pods().values(), unseen]
+    assert rig.fleet.lost_pods(pods, 4.0) == ["default/unseen"]
+    assert rig.fleet.lost_pods(pods, 0.5) == []
+
+
+def test_equal_runs_give_equal_rows() -> None:
+    def rows() -> list[dict[str, object]]:
+        rig = Rig(4, capacity=5)
+        for index in range(60):
+            rig.at(0.02 * index, rig.create, f"pod-{index}", index % 4)
+        rig.at(2.0, rig.fleet.restart_kubelets, 5.0)
+        rig.at(3.0, rig.fleet.join_node, make_node(4))
+        rig.at(4.0, rig.fleet.kill_node, "node-2")
+        rig.engine.run(30.0)
+        return rig.table("pod_transitions")
+
+    assert rows() == rows()
+
+
 def test_a_shared_address_is_reported() -> None:
     rig = Rig(1)
     rig.create("one")
