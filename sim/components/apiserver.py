@@ -44,6 +44,8 @@ from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 from sim.engine.tables import Recorder
 
+_WAKE_UP_SECONDS = 2e-6
+"""CPU of a wake-up that finds the process busy (assumed; what matters is its turn)."""
 _MUTATING_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
@@ -70,6 +72,10 @@ class APIServerParams:
         default=0.0001, metadata={"source": "assumed: one way within a data centre"}
     )
     """One way between any client and the replica."""
+    light_admission: bool = field(
+        default=True, metadata={"source": "simulation: counts seats while a level is half empty"}
+    )
+    """False keeps the exact queues, and the hops between goroutines, at any load."""
     flow_schemas: tuple[FlowSchema, ...] = ()
     """The user's own, besides the built-in ones."""
     priority_levels: tuple[PriorityLevel, ...] = ()
@@ -90,8 +96,10 @@ class APIServerParams:
 class Route:
     """What the replica knows about one class of requests after the first of its kind."""
 
-    __slots__ = ("authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher",
-                 "handle", "level", "merged_seconds", "mutating", "schema_name", "scope", "wide")  # fmt: skip
+    __slots__ = (
+        "authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher", "handle",
+        "level", "merged_seconds", "mutating", "schema_name", "scope", "wide",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -148,6 +156,10 @@ class ReplicaGroup:
         """Leave the uids up to this one to the objects of the initial state."""
         self._last_uid = uid
 
+    def note_uids(self, objects: list[APIObject]) -> None:
+        """Keep clear of the uids of objects made elsewhere."""
+        self._last_uid = max([self._last_uid, *(item.uid for item in objects)])
+
     def next_uid(self) -> int:
         """Return the next uid, in order of creation over all replicas."""
         self._last_uid += 1
@@ -202,11 +214,14 @@ class APIServer:
         )
         self._routes: dict[tuple[str, ...], Route] = {}
         self._hashes: dict[tuple[str, str], int] = {}
+        self._light = params.light_admission
         self._widths = Widths(engine)
         self._rows = recorder["requests"]
         self._writes = Writes(self)
         self._reads = Reads(self)
         self._garbage_debt_seconds = 0.0
+        self._marking_seconds = 0.0
+        """Collector work still to be done in the present cycle."""
         self._host = host_process.host
         self._submit = self.fanout.run_queue.submit
         self._awake_seconds = 0.0
@@ -264,6 +279,7 @@ class APIServer:
 
     def preload(self, objects: list[APIObject]) -> None:
         """Take objects that etcd already holds into the caches, spending no time."""
+        self.group.note_uids(objects)
         by_resource: dict[str, list[APIObject]] = {}
         for item in objects:
             by_resource.setdefault(item.resource, []).append(item)
@@ -314,6 +330,7 @@ class APIServer:
                 and route.cache.watcher_count + len(route.cache.fleets) > 0
                 and self._widths.is_wide_write(route.cache, request)
             )
+            and self._light
             and level.try_light()
         ):
             request.seats = 1
@@ -359,6 +376,9 @@ class APIServer:
         )
         level = self.fairness.levels[schema.priority_level]
         cache = self.fanout.cache(resource)
+        if not level.exempt:
+            extra = self.law.authorization_seconds
+            cost = cost._replace(before_seconds=cost.before_seconds + extra)
         route = Route(cost, handle, scope, level, schema, cache, verb)
         route.byte_seconds = self.law.write_byte_seconds(verb, subresource)
         self._routes[key] = route
@@ -390,22 +410,28 @@ class APIServer:
 
     def _admitted(self, request: Request, admitted: bool) -> None:
         ticket: Admission = request.state
-        now = self.engine.now
-        request.queue_wait_seconds = now - ticket.enqueued_seconds
         if admitted:
+            # The waiting goroutine has to be woken and to find a processor: part of its wait.
             request.seats = ticket.seats
-            route = ticket.route
-            demand = ticket.cost.before_seconds
-            if route.byte_seconds:
-                demand += self._object_seconds(route, request)
-            if request.verb == "list" and request.list_mode == "cache":
-                self._reads.list_in_one_go(request, demand)
-            else:
-                self.run(demand, route.handle, request)
+            self.run(_WAKE_UP_SECONDS, self._begin, request)
             return
+        request.queue_wait_seconds = self.engine.now - ticket.enqueued_seconds
         request.code = 429
         request.retry_after_seconds = float(ticket.route.level.retry_after.seconds)
         self.run(self.law.rejection_seconds, self._respond, request)
+
+    def _begin(self, request: Request) -> None:
+        ticket: Admission = request.state
+        wait_seconds = self.engine.now - ticket.enqueued_seconds
+        request.queue_wait_seconds = ticket.wait_seconds = wait_seconds
+        route = ticket.route
+        demand = ticket.cost.before_seconds
+        if route.byte_seconds:
+            demand += self._object_seconds(route, request)
+        if request.verb == "list" and request.list_mode == "cache":
+            self._reads.list_in_one_go(request, demand)
+        else:
+            self.run(demand, route.handle, request)
 
     def run(
         self, demand_seconds: float, then: Callable[[Any], object], argument: Any = None
@@ -427,7 +453,11 @@ class APIServer:
             return
         self._awake_seconds = now + demand_seconds
         self._garbage_debt_seconds += demand_seconds
-        if self._garbage_debt_seconds > law.garbage_cycle_seconds:
+        if self._marking_seconds > 0.0:
+            assist_seconds = demand_seconds * law.garbage_assist_ratio
+            self._marking_seconds -= assist_seconds
+            demand_seconds += assist_seconds
+        elif self._garbage_debt_seconds > law.garbage_cycle_seconds:
             self._collect_garbage()
         self._submit(demand_seconds, then, argument)
 
@@ -435,10 +465,22 @@ class APIServer:
         self._submit(*work)
 
     def _collect_garbage(self) -> None:
-        """Mark the heap on one processor; the share of request work that this takes is constant."""
-        work = self._garbage_debt_seconds * self.law.garbage_ratio
+        """Mark the heap: a constant share of request work, done in bursts.
+
+        A worker takes its turns in the run queue; whoever allocates meanwhile has to assist.
+        """
+        self._marking_seconds = self._garbage_debt_seconds * self.law.garbage_ratio
         self._garbage_debt_seconds = 0.0
-        self._submit(work, _ignore, None)
+        self._mark(None)
+
+    def _mark(self, _: None) -> None:
+        turn = self._marking_seconds
+        if turn > 0.0:
+            limit = self.law.garbage_turn_seconds
+            if turn > limit:
+                turn = limit
+            self._marking_seconds -= turn
+            self._submit(turn, self._mark, None)
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far, idle spinning included."""

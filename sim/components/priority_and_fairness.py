@@ -99,7 +99,7 @@ class Ticket:
 
     __slots__ = ("additional_seconds", "argument", "arrival_r", "deadline_seconds",
                  "enqueued_seconds", "final_seats", "initial_seats", "queue", "seats",
-                 "started_seconds", "then", "waiting")  # fmt: skip
+                 "started_seconds", "then", "wait_seconds", "waiting")  # fmt: skip
 
     def __init__(
         self,
@@ -121,6 +121,8 @@ class Ticket:
         self.enqueued_seconds = 0.0
         self.deadline_seconds = 0.0
         self.started_seconds = 0.0
+        self.wait_seconds = 0.0
+        """As its owner counts it: with the time until it has a processor again."""
         self.waiting = False
 
     @property
@@ -233,6 +235,10 @@ class Level:
         self._timer_armed = False
         self.retry_after = RetryAfter()
         self.dispatched_count = 0
+        self.served_count = 0
+        self.wait_sum_seconds = 0.0
+        """Waits of the requests served (0 for those that light admission let in)."""
+        self.execution_sum_seconds = 0.0
         self.rejected_count = 0
         self.timed_out_count = 0
         self._demand_last_seconds = engine.now
@@ -265,6 +271,8 @@ class Level:
 
     def end_light(self, held_seconds: float) -> None:
         """Give a seat back that `try_light` had taken."""
+        self.served_count += 1
+        self.execution_sum_seconds += held_seconds
         if self.light:
             self.light_seat_seconds += held_seconds
             self.seats_in_use -= 1
@@ -398,6 +406,9 @@ class Level:
         """Say that a request which `submit` had admitted is served."""
         now = self._engine.now
         self._executing_count -= 1
+        self.served_count += 1
+        self.wait_sum_seconds += ticket.wait_seconds
+        self.execution_sum_seconds += now - ticket.enqueued_seconds - ticket.wait_seconds
         queue = ticket.queue
         if queue is not None:
             self._advance(now)
@@ -539,6 +550,11 @@ class Controller:
         self._engine.call_later(BORROWING_PERIOD_SECONDS, self._adjust)
 
     def _adjust(self, _: None) -> None:
+        self.adjust()
+        self._engine.call_later(BORROWING_PERIOD_SECONDS, self._adjust)
+
+    def adjust(self) -> None:
+        """Move seats to where they are wanted (facts b.2)."""
         now = self._engine.now
         total = sum(level.nominal_seats for level in self.levels.values() if not level.exempt)
         rows: list[tuple[Level, float, float]] = []
@@ -558,7 +574,6 @@ class Controller:
         )
         for (level, _least, _target), seats in zip(rows, limits, strict=True):
             level.set_limit(int(seats + 0.5))
-        self._engine.call_later(BORROWING_PERIOD_SECONDS, self._adjust)
 
 
 def allocate(total: float, rows: Sequence[tuple[float, float, float]]) -> list[float]:

@@ -23,6 +23,9 @@ from sim.experiment.accuracy_apiserver_bench import (
     Prediction,
     quantiles_ms,
 )
+from sim.experiment.accuracy_apiserver_fairness import predict_apf, predict_apf_server
+from sim.experiment.accuracy_apiserver_idle import predict_idle
+from sim.experiment.accuracy_apiserver_lists import predict_list, predict_watch_fanout
 
 Rows = Sequence[Mapping[str, str]]
 Predictor = Callable[[Rows, Profile, int], list[Prediction]]
@@ -220,5 +223,10 @@ def _row_by_row(
 PREDICTORS: dict[str, Predictor] = {
     "apiserver_verbs_closed.csv": _row_by_row(predict_verbs_closed),
     "apiserver_verbs_open.csv": _row_by_row(predict_verbs_open),
+    "apiserver_list.csv": _row_by_row(predict_list),
+    "apiserver_watch_fanout.csv": _row_by_row(predict_watch_fanout),
+    "apiserver_apf.csv": predict_apf,
+    "apiserver_apf_server_metrics.csv": predict_apf_server,
+    "idle_heartbeats.csv": _row_by_row(predict_idle),
 }
 """By file name: one prediction of the scored columns per row."""

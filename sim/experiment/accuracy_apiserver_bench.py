@@ -55,12 +55,30 @@ class LoadClientLaw:
         metadata={"source": "measured: apiserver_verbs_closed.csv, clients=1 against more"},
     )
     byte_seconds: float = field(
-        default=2.2e-9,
-        metadata={"source": "measured: apiserver_list.csv, client_cpu_ms_per_list"},
+        default=8.0e-9,
+        metadata={"source": "measured: apiserver_list.csv, client_cpu_ms_per_list without gzip"},
     )
-    """Per byte of a response on the wire (decrypt, copy)."""
+    """Per byte of a response (decrypt, copy)."""
     gunzip_byte_seconds: float = field(
-        default=0.0, metadata={"source": "measured: apiserver_list.csv, rows with gzip"}
+        default=3.6e-9, metadata={"source": "measured: apiserver_list.csv, rows with gzip"}
+    )
+    """Per uncompressed byte of a compressed response."""
+    stream_ratio: float = field(
+        default=0.8,
+        metadata={"source": "assumed: share of reading a body that overlaps with its arrival"},
+    )
+    frame_wake_seconds: float = field(
+        default=16e-6,
+        metadata={"source": "measured: apiserver_watch_fanout.csv, client_cores per delivery"},
+    )
+    """Per wake-up of a watch connection's reader."""
+    frame_seconds: float = field(
+        default=12e-6,
+        metadata={"source": "measured: apiserver_watch_fanout.csv, client_cores per delivery"},
+    )
+    """Per watch event."""
+    frame_byte_seconds: float = field(
+        default=2e-9, metadata={"source": "measured: apiserver_watch_fanout.csv, object_bytes"}
     )
     timer_seconds: float = field(
         default=1.06e-3,
@@ -191,9 +209,15 @@ class LoadClient:
 
     def receive(self, request: Request) -> None:
         """Decode the response; a closed loop encodes its next call in the same go."""
-        share = 1.0 if self.closed else 0.5
-        demand = share * self.demand_seconds + self.byte_seconds * request.response_bytes
-        self.machine.run_client(demand, self._received, request)
+        machine = self.machine
+        demand = self.demand_seconds if self.closed else 0.5 * self.demand_seconds
+        if self.byte_seconds > 0.0:
+            # Most of a body is read while it still arrives: that costs CPU but no time here.
+            body = self.byte_seconds * request.response_bytes
+            streamed = machine.load_law.stream_ratio * body
+            machine.client_queue.submit(streamed, _ignore, None)
+            demand += body - streamed
+        machine.run_client(demand, self._received, request)
 
     def _received(self, request: Request) -> None:
         machine = self.machine
@@ -213,6 +237,10 @@ class LoadClient:
             return
         self._started_seconds = now
         self._send(None)
+
+
+def _ignore(_: object) -> None:
+    return
 
 
 def quantiles_ms(latencies_seconds: Sequence[float]) -> Prediction:
