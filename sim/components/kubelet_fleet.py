@@ -116,6 +116,11 @@ class KubeletFleet:
         self._phases = draw_phases(engine, self.capacity)
         self._static: list[dict[str, PodTemplate]] = []
         self._started = False
+        self._watch_and_mend()
+
+    def _watch_and_mend(self) -> None:
+        """Make the two watches, and what takes them down and up again."""
+        context = self.context
         self._pod_watcher = FleetWatcher(
             "kubelet", "pods", "own", self.capacity, member_of=self._member_of_pod,
             deliver_own=self._deliver_pod,
