@@ -256,7 +256,7 @@ class Etcd:
         if frontend.busy_count < frontend.reader_count_max:
             self._receive(frontend)
 
-    def _receive(self, frontend: _Frontend) -> None:
+    def _receive(self, frontend: _Frontend, *, goes_on: bool = False) -> None:
         inbox = frontend.inbox
         chunk_count = self.params.receive_chunk_count_max
         if len(inbox) <= chunk_count:
@@ -275,6 +275,7 @@ class Etcd:
             self.law.receive_seconds(len(items), size_bytes),
             self._received,
             (frontend, items, size_bytes, member.term),
+            goes_on=goes_on,
         )
 
     def _received(self, work: tuple[_Frontend, list[Any], int, int]) -> None:
@@ -284,7 +285,7 @@ class Etcd:
             return
         frontend.busy_count -= 1
         if frontend.inbox:
-            self._receive(frontend)
+            self._receive(frontend, goes_on=True)
         for item in items:
             if item.__class__ is Read:
                 break
@@ -351,7 +352,7 @@ class Etcd:
     def _apply_idle(self) -> bool:
         return not self._applying and self._merged is None
 
-    def _apply(self) -> None:
+    def _apply(self, *, goes_on: bool = False) -> None:
         leader = self.raft.leader
         if leader is None:
             return
@@ -368,6 +369,7 @@ class Etcd:
             self._apply_demand(count, size_bytes) + self.raft.take_debt(),
             self._applied,
             (self.raft.epoch, batches),
+            goes_on=goes_on,
         )
 
     def _applied(self, work: tuple[int, list[Batch]]) -> None:
@@ -405,7 +407,7 @@ class Etcd:
             if self.backend.due:
                 self.backend.commit()
             elif self._waiting:
-                self._apply()
+                self._apply(goes_on=True)
         if events and self.watches.watcher_count:
             self.watches.notify(events)
         for batch in batches:

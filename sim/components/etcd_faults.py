@@ -192,6 +192,7 @@ class FaultControl:
         member.term += 1
         member.inbox.clear()
         member.busy = False
+        member.begun_count = member.begun_bytes = 0
         member.applying = False
         member.learnt_count = 0
         member.matched_index = 0
@@ -308,8 +309,10 @@ class FaultControl:
         raft.last_index = leader.synced_index
         leader.inbox.clear()
         leader.busy = False
+        leader.begun_count = leader.begun_bytes = 0
         for follower in raft.followers:
             follower.inbox.clear()
+            follower.begun_count = follower.begun_bytes = 0
             if follower.synced_index > leader.synced_index:
                 follower.truncate(leader.synced_index)
             follower.matched_index = 0

@@ -67,14 +67,28 @@ class GoProcess:
         work_seconds: float,
         then: Callable[[Any], object],
         argument: Any,
+        *,
+        goes_on: bool = False,
     ) -> None:
-        """Wake up and work, then call back."""
+        """Wake up and work, then call back.
+
+        Args:
+            wake_seconds: cost of the wake-up; a part of it if the process is awake.
+            work_seconds: cost of the work itself.
+            then: called with ``argument`` when it is done.
+            argument: for ``then``.
+            goes_on: whether the same goroutine goes on with what has arrived meanwhile.
+        """
         host = self.host
         process = self.process
         params = self._law.params
         stream = self._stream
         now = self._engine.now
-        asleep = process.running_count == 0
+        asleep = (
+            process.running_count == 0
+            and now - self._awake_seconds > params.awake_window_seconds
+            and not goes_on
+        )
         demand = work_seconds + (wake_seconds if asleep else wake_seconds * params.awake_ratio)
         if host.running_count < host.core_count or host.core_count == 0:
             self.spin_cpu_seconds += params.spin_seconds

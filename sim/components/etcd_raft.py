@@ -68,8 +68,8 @@ class Member(GoProcess):
     """One etcd process on its host and disk."""
 
     __slots__ = (
-        "alive", "applying", "arrival_seconds", "busy", "cut_count", "disk", "inbox", "index",
-        "learnt_count", "log_terms", "matched_index", "segment_bytes", "sync_count",
+        "alive", "applying", "arrival_seconds", "begun_bytes", "begun_count", "busy",
+        "cut_count", "disk", "inbox", "index", "learnt_count", "log_terms", "matched_index", "segment_bytes", "sync_count",
         "synced_index", "term",
     )  # fmt: skip
 
@@ -88,6 +88,9 @@ class Member(GoProcess):
         """(epoch, last index of that epoch) of the durable log, ascending."""
         self.inbox: deque[Batch] = deque()
         self.busy = False
+        self.begun_count = 0
+        """Entries of the first batch of the inbox that are being written already."""
+        self.begun_bytes = 0
         self.arrival_seconds = 0.0
         self.learnt_count = 0
         """Entries that this follower may apply and has not started to."""
@@ -311,13 +314,30 @@ class RaftGroup:
         if term != follower.term or batch.epoch != self.epoch:
             return
         follower.inbox.append(batch)
-        if not follower.busy:
+        if follower.busy:
+            return
+        count = len(batch.writes)
+        if count < 2:
             self.follow(follower)
+            return
+        # one message per entry: the first wakes the idle loop, which syncs it alone
+        size_bytes = batch.size_bytes // count
+        follower.busy = True
+        follower.begun_count = 1
+        follower.begun_bytes = size_bytes
+        follower.run(
+            self.law.params.follow_wake_seconds,
+            self.law.follow_seconds(1, size_bytes),
+            self._write,
+            (follower, follower.term, None, 1, size_bytes),
+        )
 
     def follow(self, follower: Member) -> None:
         """Start a round of a follower over everything it has received."""
-        count = 0
-        size_bytes = 0
+        count = -follower.begun_count
+        size_bytes = -follower.begun_bytes
+        follower.begun_count = 0
+        follower.begun_bytes = 0
         batch = follower.inbox[-1]
         for item in follower.inbox:
             count += len(item.writes)
@@ -331,17 +351,17 @@ class RaftGroup:
             (follower, follower.term, batch, count, size_bytes),
         )
 
-    def _write(self, work: tuple[Member, int, Batch, int, int]) -> None:
+    def _write(self, work: tuple[Member, int, Batch | None, int, int]) -> None:
         follower, term, _, _, size_bytes = work
         if term == follower.term:
             self._engine.call_later(follower.sync_seconds(size_bytes), self._written, work)
 
-    def _written(self, work: tuple[Member, int, Batch, int, int]) -> None:
+    def _written(self, work: tuple[Member, int, Batch | None, int, int]) -> None:
         follower, term, batch, count, _ = work
         if term != follower.term:
             return
         follower.busy = False
-        if batch.epoch == self.epoch:
+        if batch is not None and batch.epoch == self.epoch:
             follower.adopt(self.leader, batch.epoch)
             follower.persist(batch.epoch, batch.last_index)
             acknowledgement = (follower, term, batch, count)

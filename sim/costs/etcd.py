@@ -55,6 +55,11 @@ class EtcdLawParams:
     """Sleep after which 63 % of ``cold_seconds`` is paid."""
     awake_ratio: float = _fitted(0.3, _PUT + " (tmpfs), " + _RANGE)
     """Share of a wake-up that is paid when the process is awake already."""
+    awake_window_seconds: float = field(
+        default=50e-6,
+        metadata={"source": "assumed: how long Go's scheduler looks for work before it sleeps"},
+    )
+    """A process counts as awake this long after its last work."""
     scatter_sigma_ratio: float = _fitted(0.35, _RANGE + " (p99_ms at 1 client)")
     """Spread of the logarithm of a stage's demand."""
     crowding_ratio: float = _fitted(0.12, _RANGE + " (range_serializable, members 3 against 1)")

@@ -113,7 +113,7 @@ class Bench:
         if self._busy_count < _READER_COUNT_MAX:
             self._work()
 
-    def _work(self) -> None:
+    def _work(self, *, goes_on: bool = False) -> None:
         calls = self._inbox[:_CHUNK_COUNT_MAX]
         del self._inbox[:_CHUNK_COUNT_MAX]
         self._busy_count += 1
@@ -121,12 +121,14 @@ class Bench:
         each = client.call_seconds + client.call_per_byte_seconds * self.call_bytes
         if not self.closed:
             each *= 0.5
-        self.client.run(client.wake_seconds, len(calls) * each, self._worked, calls)
+        self.client.run(
+            client.wake_seconds, len(calls) * each, self._worked, calls, goes_on=goes_on
+        )
 
     def _worked(self, calls: list[_Call]) -> None:
         self._busy_count -= 1
         if self._inbox:
-            self._work()
+            self._work(goes_on=True)
         now = self.engine.now
         for call in calls:
             if call.state == 1:
