@@ -17,11 +17,20 @@ _WHAT: Final = ("metrics", "experiments", "profiles", "operations", "tables", "c
 @click.argument("what", type=click.Choice(_WHAT))
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--no-headers", is_flag=True, help="Leave the header line out.")
-def command(what: str, folder: Path | None, no_headers: bool) -> None:
+@click.option("--markdown", is_flag=True, help="The page of the documentation (metrics, codes).")
+def command(what: str, folder: Path | None, no_headers: bool, markdown: bool) -> None:
     """List metrics, experiments, profiles, operations, tables, codes or runs.
 
     Experiments are looked for in FOLDER (default: experiments), runs in FOLDER (default: results).
     """
+    if markdown:
+        from sim.report.reference import errors_markdown, metrics_markdown
+
+        pages = {"metrics": metrics_markdown, "codes": errors_markdown}
+        if what not in pages:
+            raise click.UsageError(f"there is no page for {what}")
+        click.echo(pages[what](), nl=False)
+        return
     makers: dict[str, Callable[[], Table]] = {
         "metrics": _metrics,
         "profiles": _profiles,

@@ -12,12 +12,16 @@ from typing import Final
 
 import numpy as np
 
+from sim.metrics.columns import job_of_user
 from sim.metrics.derive import Derivation
-from sim.metrics.facts_view import FloatArray
+from sim.metrics.facts_view import FloatArray, label_codes, merge_categories
 from sim.metrics.startup import PHASES
 
 SATURATED_RATIO: Final = 0.7
 """Busy share from which queues grow quickly (M/M/1: 3.3 service times at 0.7; a convention)."""
+_SYMPTOMS: Final = frozenset({"workqueue", "event limiter"})
+_SEPARATE_EVENT_CLIENTS: Final = frozenset({"kube-scheduler", "kubelet"})
+"""**Source:** `facts/model.md` 0.1: their events go through a client of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Resource:
     """One thing that can saturate, and how close it came."""
 
     kind: str
-    """host, limiter, priority level, etcd WAL, etcd backend, scheduler, workqueue or image pulls"""
+    """host, limiter, event limiter, priority level, etcd WAL, etcd backend, scheduler or workqueue"""
     name: str
     busy_ratio: float
     """Share of the active window during which it was busy (or kept callers waiting)."""
@@ -72,7 +76,12 @@ def find_bottleneck(derivation: Derivation) -> Bottleneck:
     resources: list[Resource] = []
     for find in (_hosts, _limiters, _priority_levels, _etcd, _scheduler, _workqueues):
         resources += find(derivation, window)
-    resources.sort(key=lambda item: (-round(item.busy_ratio, 6), item.kind, item.name))
+    # A queue in front of a saturated part is full as well, and nobody waits for events: parts
+    # whose saturation holds up pods come first.
+    resources.sort(key=lambda item: (
+        item.busy_ratio < SATURATED_RATIO, item.kind in _SYMPTOMS, -round(item.busy_ratio, 6),
+        item.kind, item.name,
+    ))  # fmt: skip
     top = resources[0] if resources else None
     if top is not None and top.busy_ratio >= SATURATED_RATIO:
         return Bottleneck(_saturated_sentence(resources), top, tuple(resources), window)
@@ -97,16 +106,14 @@ def describe(resource: Resource) -> str:
     words = {
         "host": "the CPU of host {}",
         "limiter": "the client rate limit of {}",
+        "event limiter": "the rate limit of {}'s event client",
         "priority level": "API priority level {}",
         "etcd WAL": "the WAL disk of {}",
         "etcd backend": "the backend commits of {}",
         "scheduler": "the scheduling loop of {}",
         "workqueue": "the workqueue {}",
     }
-    name = resource.name
-    for prefix in ("system:serviceaccount:kube-system:", "system:"):
-        name = name.removeprefix(prefix)
-    return words.get(resource.kind, resource.kind + " {}").format(name)
+    return words.get(resource.kind, resource.kind + " {}").format(resource.name)
 
 
 def _idle_sentence(derivation: Derivation, top: Resource | None) -> str:
@@ -150,26 +157,45 @@ def _hosts(derivation: Derivation, window: tuple[float, float]) -> list[Resource
 
 
 def _limiters(derivation: Derivation, window: tuple[float, float]) -> list[Resource]:
-    requests = derivation.facts["requests"]
+    """Client rate limits, by client; a fleet's buckets are many, so theirs is a mean share."""
+    facts = derivation.facts
+    requests = facts["requests"]
     waits = derivation.column("requests", "limiter_seconds")
     times = derivation.column("requests", "time_seconds")
-    users = requests.column("user")
+    codes, values = label_codes(requests, "user")
+    members = [job_of_user(value) for value in values]
+    jobs, names = merge_categories(codes, values, members)
+    resource = requests.categories("resource")
+    events = resource.index("events") if "events" in resource else -1
+    is_event = requests.column("resource") == events
     found = []
     span = window[1] - window[0]
     waited = waits > 0.0
-    for code, user in enumerate(requests.categories("user")):
-        chosen = waited & (users == code)
-        count = int(chosen.sum())
-        if not count:
-            continue
-        covered = covered_seconds(times[chosen], waits[chosen], window) / span
-        total = float(waits[chosen].sum())
-        everyone = int((users == code).sum())
-        evidence = (
-            f"its callers were kept waiting during {_percent(covered)} of the {span:.4g} s in"
-            f" which pods started ({count:,} of {everyone:,} requests, {total / count:.3g} s each)"
-        )
-        found.append(Resource("limiter", user, min(covered, 1.0), evidence, total))
+    for code, job in enumerate(names):
+        # These two send events through a client of their own, with a bucket of its own.
+        apart = job in _SEPARATE_EVENT_CLIENTS
+        for of_events in (False, True) if apart else (None,):
+            mine = jobs == code if of_events is None else (jobs == code) & (is_event == of_events)
+            chosen = mine & waited
+            count = int(chosen.sum())
+            if not count:
+                continue
+            total = float(waits[chosen].sum())
+            fleet_size = members.count(job)
+            if fleet_size > 1:
+                share = total / (fleet_size * span)
+                what = f"the {fleet_size:,} clients were kept waiting {_percent(share)} of the time"
+            else:
+                share = covered_seconds(times[chosen], waits[chosen], window) / span
+                what = (
+                    f"its callers were kept waiting during {_percent(share)} of the {span:.4g} s"
+                    " in which pods started"
+                )
+            evidence = (
+                f"{what} ({count:,} of {int(mine.sum()):,} requests, {total / count:.3g} s each)"
+            )
+            kind = "event limiter" if of_events else "limiter"
+            found.append(Resource(kind, job, min(share, 1.0), evidence, total))
     return found
 
 

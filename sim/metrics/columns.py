@@ -39,12 +39,15 @@ _ATTEMPTS_LABEL_MAX: Final = 15
 
 
 def job_of_user(user: str) -> str:
-    """Return the scrape job of a client identity: ``system:kube-scheduler`` → kube-scheduler."""
+    """Return the scrape job of a client identity: ``system:kube-scheduler`` → kube-scheduler.
+
+    All nodes are one job, as in every Prometheus configuration.
+    """
+    if user.startswith(("system:node:", "system:nodes")):
+        return "kubelet"
     for prefix in ("system:serviceaccount:kube-system:", "system:serviceaccount:", "system:"):
         if user.startswith(prefix):
-            return {"nodes": "kubelet", "node": "kubelet"}.get(
-                user[len(prefix) :], user[len(prefix) :]
-            )
+            return user[len(prefix) :]
     return user
 
 

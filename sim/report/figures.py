@@ -83,12 +83,13 @@ def _plot_bands(
     unit, _ = time_scale(end_seconds)
     positive: list[float] = []
     for name, found in bands.items():
-        known = ~np.isnan(found.p99)
+        known = found.p99 > 0.0  # NaN where nothing happened, 0 has no place on a log axis
         x = found.centres[known] / unit
         marker = "o" if int(known.sum()) < 3 else None
         axes.plot(x, found.p99[known], color=ink[name], linewidth=1.7, label=name, marker=marker,
                   markersize=3)  # fmt: skip
-        axes.plot(x, found.p50[known], color=ink[name], linewidth=0.9, linestyle=(0, (3, 2)))
+        lower = np.where(found.p50 > 0.0, found.p50, np.nan)[known]
+        axes.plot(x, lower, color=ink[name], linewidth=0.9, linestyle=(0, (3, 2)))
         for line in (found.p50[known], found.p99[known]):
             positive += line[line > 0.0].tolist()
     if positive:
@@ -226,7 +227,7 @@ def scheduler(context: Context) -> Figure:
         right.plot(times / unit, values, color=colour, linewidth=1.6, label=name)
     if queues:
         right.set_xlim(0.0, end / unit)
-        right.set_ylim(0.0, 1.2 * right.get_ylim()[1])
+        right.set_ylim(0.0, max(5.0, 1.2 * right.get_ylim()[1]))
         right.yaxis.set_major_formatter("{x:,.0f}")
         legend(right, loc="upper right", ncols=4)
     else:
@@ -239,7 +240,7 @@ def pod_startup(context: Context) -> Figure:
     startup, end = context.derivation.startup, context.end_seconds
     figure = new_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1.0))
-    figure.subplots_adjust(**{**_PAIR, "left": 0.14, "bottom": 0.125, "top": 0.875, "wspace": 0.17})
+    figure.subplots_adjust(**{**_PAIR, "left": 0.155, "bottom": 0.125, "top": 0.875, "wspace": 0.17})
     tidy(left, "Pod start-up", "time since creation", "mean duration of each phase (p99)")
     unit, label = time_scale(end)
     tidy(right, "Pods over time", label, "pods that have got this far")
@@ -365,9 +366,7 @@ def utilisation(context: Context) -> Figure:
 
 def short_name(kind: str, name: str) -> str:
     """Return a label for a bar: what it is and whose."""
-    for prefix in ("system:serviceaccount:kube-system:", "system:"):
-        name = name.removeprefix(prefix)
-    kinds = {"host": "CPU", "priority level": "priority", "limiter": "limiter"}
+    kinds = {"host": "CPU", "priority level": "priority", "event limiter": "events of"}
     return f"{kinds.get(kind, kind)} {name}"
 
 
