@@ -75,7 +75,9 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.sampler = GaugeSampler(self.engine, self.recorder, GAUGE_INTERVAL_SECONDS)
-        self.monitor = InvariantMonitor(self.engine, self.recorder, self.etcd)
+        self.monitor = InvariantMonitor(
+            self.engine, self.recorder, self.etcd, lambda: self.replicas[0].group.facts.revision
+        )
         self.driver = WorkloadDriver(
             self.engine,
             self.recorder,

@@ -6,7 +6,7 @@ the run is marked invalid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -23,8 +23,15 @@ _SHOWN_COUNT = 3
 class InvariantMonitor:
     """Looks at the store and the fact tables, now and then and at the end."""
 
-    def __init__(self, engine: Engine, recorder: Recorder, etcd: Etcd) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        recorder: Recorder,
+        etcd: Etcd,
+        facts_revision: Callable[[], int],
+    ) -> None:
         self._engine = engine
+        self._facts_revision = facts_revision
         self._recorder = recorder
         self._etcd = etcd
         self._revision = 0
@@ -114,12 +121,17 @@ class InvariantMonitor:
         gone = transitions.column("pod_uid")[transitions.mask_equal("transition", "deleted")]
         if len(np.unique(gone)) != len(gone):
             self._add("pods: the same pod was deleted twice")
-        alive = {item.uid for item in self._etcd.objects("pods").values()}
+        told = self._facts_revision()
+        pods = self._etcd.objects("pods").values()
+        alive = {item.uid: item.resource_version for item in pods}
         expected = set(np.setdiff1d(created, gone).tolist())
-        if alive - expected:
-            self._add(f"pods: {len(alive - expected)} in the store were never created")
-        lost = expected - alive
-        if lost:
+        strange = [
+            uid for uid, revision in alive.items() if uid not in expected and revision <= told
+        ]
+        if strange:
+            self._add(f"pods: {len(strange)} in the store were never created")
+        lost = expected - alive.keys()
+        if lost and told == self._etcd.revision:  # else a deletion may not be told yet
             self._add(f"pods: {len(lost)} were created, never deleted, and are not in the store")
 
 

@@ -186,6 +186,11 @@ class CommitFacts:
         self._events = recorder["events"]
         self._last_revision = 0
 
+    @property
+    def revision(self) -> int:
+        """Newest revision whose rows have been written."""
+        return self._last_revision
+
     def batch(self, events: list[WatchEvent]) -> None:
         """Write the rows of one apply batch unless another replica has already done so."""
         if events[-1].revision <= self._last_revision:
