@@ -44,7 +44,7 @@ from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 from sim.engine.tables import Recorder
 
-_WAKE_UP_SECONDS = 2e-6
+_TURN_SECONDS = 2e-6
 """CPU of a wake-up that finds the process busy (assumed; what matters is its turn)."""
 _MUTATING_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
@@ -413,7 +413,10 @@ class APIServer:
         if admitted:
             # The waiting goroutine has to be woken and to find a processor: part of its wait.
             request.seats = ticket.seats
-            self.run(_WAKE_UP_SECONDS, self._begin, request)
+            host = self._host
+            idle = host.core_count == 0 or host.running_count < host.core_count
+            demand = self.law.wake_seconds if idle else _TURN_SECONDS
+            self.run(demand, self._begin, request)
             return
         request.queue_wait_seconds = self.engine.now - ticket.enqueued_seconds
         request.code = 429

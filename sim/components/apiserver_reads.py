@@ -90,6 +90,12 @@ class Reads:
             request.code = 504 if error == "timeout" else 500
             self._server.finish(request)
             return
+        law = self._server.law
+        work = law.storage_call_seconds + law.list_consistent_seconds
+        self._server.run(work, self._await_cache, (request, cache, revision))
+
+    def _await_cache(self, argument: tuple[Request, WatchCache, int]) -> None:
+        request, cache, revision = argument
         self._server.fanout.wait_for(cache, revision, self._list_from_cache, (request, cache))
 
     def _list_from_cache(self, argument: tuple[Request, WatchCache]) -> None:

@@ -72,9 +72,17 @@ class APIServerLaw:
     create_seconds_per_byte: float = field(
         default=20e-9, metadata={"source": "assumed: 50 MB/s protobuf decode and copy"}
     )
+    list_fixed_seconds: float = field(
+        default=600e-6, metadata={"source": _LIST + ", 100 items against 500"}
+    )
+    """Per LIST: snapshot, response writer, compressor."""
+    list_consistent_seconds: float = field(
+        default=500e-6, metadata={"source": _LIST + ", consistent against rv0"}
+    )
+    """Per LIST that has to prove its freshness, besides the storage call."""
     list_item_seconds: float = field(default=7e-6, metadata={"source": _LIST + ", per item"})
     list_byte_seconds: float = field(
-        default=3.1e-9, metadata={"source": _LIST + ", body bytes of both encodings"}
+        default=4.0e-9, metadata={"source": _LIST + ", body bytes of both encodings"}
     )
     """Marshal one byte of a response body, protobuf or JSON."""
     wire_byte_seconds: float = field(
@@ -82,7 +90,7 @@ class APIServerLaw:
     )
     """Encrypt and send one byte."""
     gzip_byte_seconds: float = field(
-        default=2.9e-9, metadata={"source": _LIST + ", rows with gzip"}
+        default=3.2e-9, metadata={"source": _LIST + ", rows with gzip"}
     )
     """Compress one byte of a body of at least 128 KiB."""
     gzip_ratio: float = field(
@@ -99,6 +107,11 @@ class APIServerLaw:
     after_share_ratio: float = field(
         default=0.4, metadata={"source": "assumed: encode and write against decode and admission"}
     )
+    wake_seconds: float = field(
+        default=200e-6,
+        metadata={"source": "fitted: apiserver_apf_server_metrics.csv, modest_alone_get"},
+    )
+    """From a goroutine's wake-up by another until it runs, while a core is idle."""
     spin_seconds: float = field(
         default=24e-6, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
     )
@@ -172,7 +185,7 @@ class APIServerLaw:
         if compress and body_bytes >= GZIP_THRESHOLD_BYTES:
             each = self.list_byte_seconds + self.gzip_byte_seconds
             each += self.gzip_ratio * self.wire_byte_seconds
-        return self.list_item_seconds * item_count + each * body_bytes
+        return self.list_fixed_seconds + self.list_item_seconds * item_count + each * body_bytes
 
     def write_byte_seconds(self, verb: str, subresource: str) -> float:
         """Return what a write costs per byte of its object."""

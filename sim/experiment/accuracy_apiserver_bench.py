@@ -73,7 +73,7 @@ class LoadClientLaw:
     )
     """Per wake-up of a watch connection's reader."""
     frame_seconds: float = field(
-        default=12e-6,
+        default=10e-6,
         metadata={"source": "measured: apiserver_watch_fanout.csv, client_cores per delivery"},
     )
     """Per watch event."""

@@ -25,7 +25,7 @@ _OTHERS = ("system:authenticated",)
 _EARLIER_DEMAND_SEATS = 100.0
 """Seats that earlier scenarios had asked for (their clients, apiserver_apf.csv)."""
 _POD_COUNT = 500
-_POD_BYTES = 2500
+_POD_BYTES = 2200
 """Pods that nobody has scheduled (assumed; apiserver CPU per LIST is 20 % lower here)."""
 _DURATION_SECONDS = 6.0
 """**Source:** apiserver_apf.csv, duration_s; no warm-up is described."""
