@@ -74,7 +74,7 @@ def node_from_manifest(manifest: Mapping[str, Any]) -> Node:
     status = manifest.get("status") or {}
     allocatable = status.get("allocatable") or status.get("capacity") or {}
     return Node(
-        name=metadata["name"],
+        name=metadata.get("name") or "",
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         manifest=manifest,
@@ -413,7 +413,7 @@ def _namespace(_: Conversion, manifest: Mapping[str, Any], common: Common) -> AP
     return Namespace(**common, manifest=manifest, size_bytes=stored_size_bytes(manifest))
 
 
-def _node(context: Conversion, manifest: Mapping[str, Any], _: Common) -> APIObject:
+def _node(context: Conversion, manifest: Mapping[str, Any], common: Common) -> APIObject:
     status = manifest.get("status") or {}
     which = "allocatable" if status.get("allocatable") else "capacity"
     given = status.get(which) or {}
@@ -424,7 +424,9 @@ def _node(context: Conversion, manifest: Mapping[str, Any], _: Common) -> APIObj
             context.found.add("E030", f"{which} has no {name}", ("status", which))
         elif whole_count(given[name]) <= 0:
             context.found.add("E030", f"{name} is zero", ("status", which, name))
-    return node_from_manifest(manifest)
+    made = node_from_manifest(manifest)
+    made.name = common["name"]
+    return made
 
 
 Converter = Callable[[Conversion, Mapping[str, Any], Common], APIObject]

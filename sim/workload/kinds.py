@@ -43,10 +43,10 @@ STRUCTURES: Final[Mapping[str, Structure]] = MappingProxyType({
         containers="[Container]!", initContainers="[Container]",
         ephemeralContainers="~[object]", affinity="Affinity", nodeSelector="labels",
         nodeName="text", tolerations="[Toleration]", topologySpreadConstraints="[Spread]",
-        schedulerName="text", schedulingGates="[object]", priority="int",
+        schedulerName="text", schedulingGates="[Gate]", priority="int",
         priorityClassName="text", preemptionPolicy="text", overhead="quantities",
         resources="Resources", restartPolicy="text", terminationGracePeriodSeconds="count",
-        activeDeadlineSeconds="~count", volumes="[object]", hostNetwork="bool",
+        activeDeadlineSeconds="~count", volumes="[Volume]", hostNetwork="bool",
         automountServiceAccountToken="bool", resourceClaims="~[object]", readinessGates="~[object]",
         runtimeClassName="~text", hostUsers="~bool", workloadRef="~object",
         **_many("object", "securityContext dnsConfig os"),
@@ -76,8 +76,41 @@ STRUCTURES: Final[Mapping[str, Structure]] = MappingProxyType({
         **_many("object", "exec httpGet tcpSocket grpc"),
     ),
     "Affinity": _fields(
-        nodeAffinity="object", podAffinity="object", podAntiAffinity="object"
+        nodeAffinity="NodeAffinity", podAffinity="PodAffinity", podAntiAffinity="PodAffinity",
     ),
+    "NodeAffinity": _fields(
+        requiredDuringSchedulingIgnoredDuringExecution="NodeTerms",
+        preferredDuringSchedulingIgnoredDuringExecution="[PreferredTerm]",
+    ),
+    "NodeTerms": _fields(nodeSelectorTerms="[NodeTerm]!"),
+    "NodeTerm": _fields(matchExpressions="[NodeRequirement]", matchFields="[NodeRequirement]"),
+    "NodeRequirement": _fields(key="text!", operator="text!", values="[text]"),
+    "PreferredTerm": _fields(weight="int!", preference="NodeTerm!"),
+    "PodAffinity": _fields(
+        requiredDuringSchedulingIgnoredDuringExecution="[PodTerm]",
+        preferredDuringSchedulingIgnoredDuringExecution="[WeightedPodTerm]",
+    ),
+    "PodTerm": _fields(
+        labelSelector="Selector", topologyKey="text!", namespaces="[text]",
+        namespaceSelector="Selector", matchLabelKeys="[text]", mismatchLabelKeys="[text]",
+    ),
+    "WeightedPodTerm": _fields(weight="int!", podAffinityTerm="PodTerm!"),
+    "Gate": _fields(name="text!"),
+    "Volume": _fields(
+        name="text!", configMap="ConfigMapVolume", secret="SecretVolume",
+        persistentVolumeClaim="ClaimVolume",
+        **_many("object", "awsElasticBlockStore azureDisk azureFile cephfs cinder csi downwardAPI "
+                          "emptyDir ephemeral fc flexVolume flocker gcePersistentDisk gitRepo "
+                          "glusterfs hostPath image iscsi nfs photonPersistentDisk portworxVolume "
+                          "projected quobyte rbd scaleIO storageos vsphereVolume"),
+    ),
+    "ConfigMapVolume": _fields(
+        name="text", items="[object]", defaultMode="int", optional="bool",
+    ),
+    "SecretVolume": _fields(
+        secretName="text", items="[object]", defaultMode="int", optional="bool",
+    ),
+    "ClaimVolume": _fields(claimName="text!", readOnly="bool"),
     "Toleration": _fields(
         key="text", operator="text", value="text", effect="text", tolerationSeconds="int",
     ),
@@ -134,7 +167,15 @@ STRUCTURES: Final[Mapping[str, Structure]] = MappingProxyType({
     "JobTemplate": _fields(metadata="Metadata", spec="JobSpec!"),
     "AutoscalerSpec": _fields(
         scaleTargetRef="TargetReference!", minReplicas="count", maxReplicas="count!",
-        metrics="[object]", behavior="~object", targetCPUUtilizationPercentage="count",
+        metrics="[Metric]", behavior="~object", targetCPUUtilizationPercentage="count",
+    ),
+    "Metric": _fields(
+        type="text", resource="ResourceMetric",
+        **_many("object", "pods object external containerResource"),
+    ),
+    "ResourceMetric": _fields(name="text!", target="MetricTarget!"),
+    "MetricTarget": _fields(
+        type="text", averageUtilization="count", averageValue="quantity", value="quantity",
     ),
     "TargetReference": _fields(kind="text!", name="text!", apiVersion="text"),
     "BudgetSpec": _fields(
@@ -157,9 +198,12 @@ STRUCTURES: Final[Mapping[str, Structure]] = MappingProxyType({
     ),
     "SlicePort": _fields(name="text", port="int", protocol="text", appProtocol="text"),
     "SliceEndpoint": _fields(
-        addresses="[text]!", conditions="Conditions", nodeName="text", targetRef="object",
+        addresses="[text]!", conditions="Conditions", nodeName="text", targetRef="Reference",
         zone="text", hostname="text", hints="object", deprecatedTopology="object",
     ),
+    "Reference": _fields(**_many(
+        "text", "kind namespace name uid apiVersion resourceVersion fieldPath"
+    )),
     "Conditions": _fields(ready="bool", serving="bool", terminating="bool"),
     # --- whole objects -------------------------------------------------------------------------
     "Pod": _fields(metadata="Metadata!", spec="PodSpec!", status="object"),
@@ -196,6 +240,7 @@ CHOICES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType({
     ("Toleration", "effect"): ("", "NoSchedule", "PreferNoSchedule", "NoExecute"),
     ("Toleration", "operator"): ("", "Equal", "Exists", "Lt", "Gt"),
     ("Requirement", "operator"): ("In", "NotIn", "Exists", "DoesNotExist"),
+    ("NodeRequirement", "operator"): ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
     ("Spread", "whenUnsatisfiable"): ("DoNotSchedule", "ScheduleAnyway"),
     ("DeploymentStrategy", "type"): ("RollingUpdate", "Recreate", "OnDelete"),
     ("StatefulSetSpec", "podManagementPolicy"): ("OrderedReady", "Parallel"),

@@ -20,7 +20,7 @@ from sim.base.objects import KIND_TO_PLURAL, RESOURCE_TYPES, APIObject, Generic,
 from sim.base.spelling import nearest
 from sim.workload.conversion import CONVERTERS, Conversion, node_from_manifest, stored_size_bytes
 from sim.workload.kinds import KIND_API_VERSIONS
-from sim.workload.pod_templates import PodTemplates
+from sim.workload.pod_templates import PodTemplates, without_nulls
 from sim.workload.shapes import Fault, Findings, Path, checker
 
 __all__ = ["ObjectReader", "ReadReport", "node_from_manifest"]
@@ -167,6 +167,7 @@ class ObjectReader:
         checker(kind)(manifest, (), found)
         if found.faults:
             return None
+        manifest = without_nulls(manifest)
         common = self._metadata(manifest, kind, found)
         self._conversion.found = found
         made = converter(self._conversion, manifest, common)
@@ -236,11 +237,13 @@ class ObjectReader:
     def _generic(
         self, manifest: dict[str, Any], kind: str, found: Findings
     ) -> Generic | None:
-        checker("Metadata")(manifest.get("metadata") or {}, ("metadata",), found)
         if manifest.get("metadata") is None:
             found.add("E011", "missing field 'metadata'", ("metadata",))
+        else:
+            checker("Metadata")(manifest["metadata"], ("metadata",), found)
         if found.faults:
             return None
+        manifest = without_nulls(manifest)
         return Generic(
             **self._metadata(manifest, kind, found),
             kind_plural=KIND_TO_PLURAL.get(kind) or _plural(kind),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 from sim.base.duration import parse_duration_seconds
@@ -97,7 +98,7 @@ class PodTemplates:
         written: Mapping[str, Any],
         content: str,
     ) -> PodTemplate:
-        spec = self._defaulted(written)
+        spec = self._defaulted(without_nulls(written))
         requests = effective_requests(spec)
         volumes = spec.get("volumes") or ()
         token = spec.get("automountServiceAccountToken", True) is not False
@@ -149,8 +150,27 @@ class PodTemplates:
         return spec
 
 
+def without_nulls(value: Any) -> Any:
+    """Return a value without the keys whose value is null: to the API server they are absent.
+
+    The very same object if there is none; nulls in lists stay.
+    """
+    if isinstance(value, Mapping):
+        made = {
+            key: inner if inner.__class__ is str else without_nulls(inner)
+            for key, inner in value.items()
+            if inner is not None
+        }
+        same = len(made) == len(value) and all(made[key] is value[key] for key in made)
+        return value if same else made
+    if isinstance(value, list):
+        items = [without_nulls(inner) for inner in value]
+        return value if all(map(is_, items, value)) else items
+    return value
+
+
 def _covers(toleration: Mapping[str, Any], default: Mapping[str, Any]) -> bool:
-    return toleration.get("key", default["key"]) == default["key"] and toleration.get(
+    return (toleration.get("key") or default["key"]) == default["key"] and toleration.get(
         "effect", "NoExecute"
     ) in {"NoExecute", ""}
 

@@ -99,8 +99,7 @@ def _mapping_of(check: Check) -> Check:
             _object(value, path, found)
             return
         for key, inner in value.items():
-            if inner is not None:
-                check(inner, (*path, key), found)
+            check(inner, (*path, key), found)
 
     return run
 
