@@ -40,11 +40,18 @@ class HostProcess:
         self.host.submit(self, demand_seconds, callback, argument)
 
 
+def _by_value(
+    job: tuple[float, int, float, HostProcess, Callable[[Any], object], Any],
+) -> tuple[float, int]:
+    return job[0], job[1]
+
+
 class Host:
     """A machine with cores; ``core_count`` 0 means as many as there are jobs (never contended).
 
     While there are no more jobs than cores each job simply ends after its demand: it has a timer
-    of its own (*direct*). When one more arrives, all go into the shared heap until it is empty.
+    of its own (*direct*). When one more arrives, all go into a shared heap, until half of the
+    cores are free again.
     """
 
     __slots__ = (
@@ -116,7 +123,7 @@ class Host:
                 direct[sequence] = self._engine.call_later(
                     demand_seconds,
                     self._finish_direct,
-                    (sequence, process, callback, argument, now, demand_seconds),
+                    (sequence, process, callback, argument, now, now + demand_seconds),
                 )
                 return
             self._share(now)
@@ -141,7 +148,7 @@ class Host:
         self,
         job: tuple[int, HostProcess, Callable[[Any], object], Any, float, float],
     ) -> None:
-        sequence, process, callback, argument, start_seconds, _ = job
+        sequence, process, callback, argument, arrival_seconds, _ = job
         now = self._environment._now
         direct = self._direct
         present = len(direct) * (now - self._last_seconds)
@@ -150,7 +157,7 @@ class Host:
         self._last_seconds = now
         del direct[sequence]
         self.job_count += 1
-        self.sojourn_sum_seconds += now - start_seconds
+        self.sojourn_sum_seconds += now - arrival_seconds
         process.running_count -= 1
         callback(argument)
 
@@ -163,12 +170,26 @@ class Host:
             self.job_area_seconds += present
             self.work_seconds += present
             for call in direct.values():
-                sequence, process, callback, argument, start_seconds, demand = call.argument
+                sequence, process, callback, argument, arrival, end_seconds = call.argument
                 call.cancel()
-                left = max(0.0, demand - (now - start_seconds))
-                heappush(self._jobs, (left, sequence, start_seconds, process, callback, argument))
+                left = max(0.0, end_seconds - now)
+                heappush(self._jobs, (left, sequence, arrival, process, callback, argument))
             direct.clear()
         self._last_seconds = now
+
+    def _separate(self, now: float) -> None:
+        """Go from shared to direct mode: half of the cores are free, every job has its own."""
+        direct = self._direct
+        for value, sequence, arrival, process, callback, argument in sorted(
+            self._jobs, key=_by_value
+        ):
+            left = max(0.0, value - self._virtual)
+            direct[sequence] = self._engine.call_later(
+                left,
+                self._finish_direct,
+                (sequence, process, callback, argument, arrival, now + left),
+            )
+        self._jobs.clear()
 
     def _advance(self, now: float) -> None:
         elapsed = now - self._last_seconds
@@ -215,8 +236,10 @@ class Host:
             self.sojourn_sum_seconds += now - job[2]
             job[3].running_count -= 1
         self.job_count += len(done)
-        if jobs:
-            count = len(jobs)
+        count = len(jobs)
+        if count and count + count <= self.core_count:
+            self._separate(now)
+        elif count:
             cores = self.core_count
             self._rate = rate = 1.0 if count <= cores else cores / count
             delay = (jobs[0][0] - self._virtual) / rate
@@ -241,8 +264,7 @@ class Host:
         now = self._environment._now
         shared = [(job[2], max(0.0, job[0] - self._virtual)) for job in self._jobs]
         direct = [
-            (call.argument[4], max(0.0, call.argument[5] - (now - call.argument[4])))
-            for call in self._direct.values()
+            (call.argument[4], max(0.0, call.argument[5] - now)) for call in self._direct.values()
         ]
         return shared + direct
 
