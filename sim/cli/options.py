@@ -66,7 +66,7 @@ def load_all(names: Sequence[str], overrides: Sequence[str]) -> list[Loaded]:
     for name in names:
         try:
             item = load(name, overrides)
-            check_size(item, backend())
+            check_size(item, backend(), thorough=True)
             loaded.append(item)
         except UserError as error:
             problems += list(error.problems)

@@ -1,23 +1,28 @@
-"""The backend that experiments run on: the assembled cluster, its settings and its workload."""
+"""The backend that experiments run on: the assembled cluster, its settings and its workload.
+
+What only a run needs is imported when it runs, so that checking a file stays quick.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from sim.cluster import demand as cluster_demand
-from sim.cluster.assemble import build
+from sim.base.errors import Problem
 from sim.cluster.params import ClusterParams
 from sim.components.facts import ALL
 from sim.costs.profile import PROFILES
-from sim.experiment.backend import REAL, Backend, Demand
-from sim.experiment.calibrate_profile import load_profile
+from sim.engine.engine import Engine
+from sim.engine.tables import Recorder
+from sim.experiment.backend import REAL, Backend, Cluster, Demand
 from sim.workload.operations import OPERATION_TYPES
 
 
-def demand(params: ClusterParams, operations: Sequence[Any]) -> Demand:
+def demand(params: Any, operations: Sequence[Any]) -> Demand:
     """Return what a run will ask of the machine. Raises UserError for files that are wrong."""
-    found = cluster_demand.demand(params, operations)
+    from sim.cluster.demand import demand as cluster_demand
+
+    found = cluster_demand(params, operations)
     return Demand(
         node_count=found.node_count,
         pod_count=found.pod_count,
@@ -27,15 +32,54 @@ def demand(params: ClusterParams, operations: Sequence[Any]) -> Demand:
     )
 
 
+def _build(
+    params: Any, operations: Sequence[Any], engine: Engine, recorder: Recorder, profile: Any
+) -> Cluster:
+    from sim.cluster.assemble import build
+
+    return build(params, operations, engine, recorder, profile)
+
+
+def _check(params: Any, operations: Sequence[Any]) -> list[Problem]:
+    from sim.experiment.objects_check import check_objects
+
+    return check_objects(params, operations)
+
+
+def _load_profile(name: str) -> Any:
+    from sim.experiment.calibrate_profile import load_profile
+
+    return load_profile(name)
+
+
+def validity(name: str) -> list[str]:
+    """Return sentences on which parameters of a profile are measured and which assumed."""
+    from sim.costs.profile import parameters
+
+    profile = _load_profile(name)
+    rows = list(parameters(profile))
+    assumed = [key for key, _, source in rows if "assumed" in str(source).lower()]
+    lines = [
+        f"{profile.name}: {profile.description}.",
+        f"{len(rows) - len(assumed)} of {len(rows)} parameters are measured, published or upstream"
+        f" constants, {len(assumed)} are assumed.",
+    ]
+    if assumed:
+        lines.append("Assumed: " + ", ".join(assumed) + ".")
+    return lines
+
+
 def backend() -> Backend:
     """Return the real backend."""
     return Backend(
         params_type=ClusterParams,
         operation_types=OPERATION_TYPES,
-        build=build,
+        build=_build,
         tables=ALL,
         profiles=tuple(PROFILES),
         demand=demand,
         reference=REAL,
-        load_profile=load_profile,
+        load_profile=_load_profile,
+        check=_check,
+        validity=validity,
     )

@@ -22,6 +22,10 @@ def check_size(loaded: Loaded, backend: Backend, *, thorough: bool = False) -> D
     told = list(demand.problems)
     if thorough and backend.check is not None:
         told += backend.check(spec.cluster, spec.workload)
+        # The closer look also knows the place: it replaces what the estimate said.
+        placed = {problem.code for problem in told if problem.file}
+        told = [problem for problem in told if problem.file or problem.code not in placed]
+        told = list(dict.fromkeys(told))
     problems = [problem for problem in told if not problem.is_warning]
     loaded.warnings += [problem for problem in told if problem.is_warning]
     cluster = ("spec", "cluster")

@@ -29,7 +29,7 @@ class Resource:
     """One thing that can saturate, and how close it came."""
 
     kind: str
-    """host, limiter, event limiter, priority level, etcd WAL, etcd backend, scheduler or workqueue"""
+    """host, limiter, event limiter, priority level, etcd WAL, etcd backend, scheduler, workqueue"""
     name: str
     busy_ratio: float
     """Share of the active window during which it was busy (or kept callers waiting)."""

@@ -240,7 +240,7 @@ def pod_startup(context: Context) -> Figure:
     startup, end = context.derivation.startup, context.end_seconds
     figure = new_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1.0))
-    figure.subplots_adjust(**{**_PAIR, "left": 0.155, "bottom": 0.125, "top": 0.875, "wspace": 0.17})
+    figure.subplots_adjust(left=0.155, right=0.985, bottom=0.125, top=0.875, wspace=0.17)
     tidy(left, "Pod start-up", "time since creation", "mean duration of each phase (p99)")
     unit, label = time_scale(end)
     tidy(right, "Pods over time", label, "pods that have got this far")

@@ -7,6 +7,22 @@ from sim.base.exit_codes import MEANINGS
 from sim.metrics.catalogue import METRICS, SAMPLED
 from sim.metrics.thresholds import AGGREGATES
 
+_METRICS_INTRODUCTION = (
+    "Components write facts, metrics are derived from them afterwards. Names, labels and bucket"
+    " edges are those of Kubernetes v1.36 and etcd 3.6; what they lack is called `sim_…`."
+    " Upstream labels that the model has no value for (`group`, `version`, `component`,"
+    " `dry_run` …) are left out. Any of these names can stand in `thresholds`, with labels:"
+    ' `apiserver_request_sli_duration_seconds{verb="GET"}: ["p(99) < 1s"]`.'
+)
+_GAUGES_INTRODUCTION = (
+    "State that a run samples about itself (fact table `gauges`). Gauges that are not in this"
+    " table are published as `sim_<gauge>{instance}`."
+)
+_ERRORS_INTRODUCTION = (
+    "Made by `kubesim list codes --markdown`; a test compares. `kubesim explain CODE` prints"
+    " one of them."
+)
+
 
 def metrics_markdown() -> str:
     """Return ``docs/metrics.md``."""
@@ -15,11 +31,7 @@ def metrics_markdown() -> str:
         "",
         "Made by `kubesim list metrics --markdown`; a test compares.",
         "",
-        "Components write facts, metrics are derived from them afterwards. Names, labels and bucket"
-        " edges are those of Kubernetes v1.36 and etcd 3.6; what they lack is called `sim_…`."
-        " Upstream labels that the model has no value for (`group`, `version`, `component`,"
-        " `dry_run` …) are left out. Any of these names can stand in `thresholds`, with labels:"
-        ' `apiserver_request_sli_duration_seconds{verb="GET"}: ["p(99) < 1s"]`.',
+        _METRICS_INTRODUCTION,
         "",
         "| aggregate in thresholds | for |",
         "|---|---|",
@@ -40,8 +52,7 @@ def metrics_markdown() -> str:
         "",
         "## Sampled gauges",
         "",
-        "State that a run samples about itself (fact table `gauges`). Gauges that are not in this"
-        " table are published as `sim_<gauge>{instance}`.",
+        _GAUGES_INTRODUCTION,
         "",
         "| gauge | published as | kind | label | meaning |",
         "|---|---|---|---|---|",
@@ -58,8 +69,7 @@ def errors_markdown() -> str:
     lines = [
         "# Errors, warnings and exit codes",
         "",
-        "Made by `kubesim list codes --markdown`; a test compares. `kubesim explain CODE` prints"
-        " one of them.",
+        _ERRORS_INTRODUCTION,
         "",
         "| exit code | meaning |",
         "|---|---|",
