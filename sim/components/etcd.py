@@ -13,12 +13,13 @@ quota alarm, event leases, member loss. **Not modelled:** TLS, authentication, d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sim.base.objects import APIObject, Key
 from sim.components.etcd_backend import Backend
+from sim.components.etcd_endpoint import Endpoint, Frontend
 from sim.components.etcd_faults import FaultControl
+from sim.components.etcd_params import EtcdParams
 from sim.components.etcd_raft import Batch, Member, RaftGroup
 from sim.components.etcd_reads import Read, ReadLoop
 from sim.components.etcd_store import LEASE_TTL_SECONDS, Store
@@ -30,69 +31,6 @@ from sim.costs.network import LINKS, LinkLaw, LinkParams
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 from sim.engine.tables import Recorder
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EtcdParams:
-    """Settings of etcd, by their flags' meaning."""
-
-    member_count: int = 1
-    heartbeat_interval_seconds: float = field(
-        default=0.1, metadata={"source": "upstream: --heartbeat-interval 100 ms"}
-    )
-    election_timeout_seconds: float = field(
-        default=1.0, metadata={"source": "upstream: --election-timeout 1000 ms"}
-    )
-    backend_batch_interval_seconds: float = field(
-        default=0.1, metadata={"source": "facts/model.md d.1"}
-    )
-    backend_batch_limit_count: int = field(
-        default=10_000, metadata={"source": "facts/model.md d.1"}
-    )
-    quota_backend_bytes: int = field(
-        default=2 * 1024**3, metadata={"source": "facts/model.md d.6: 2 GiB"}
-    )
-    apply_gap_count_max: int = field(
-        default=5_000, metadata={"source": "facts/model.md d.1 step 1"}
-    )
-    receiver_count_max: int = field(
-        default=0,
-        metadata={
-            "source": "measured: etcd_range_closed.csv, amortisation at 8 clients; 0 means"
-            " one connection reader at work per two cores of the host"
-        },
-    )
-    receive_chunk_count_max: int = field(
-        default=16,
-        metadata={"source": "measured: etcd_put_closed.csv, amortisation at 256 clients"},
-    )
-
-    @property
-    def request_timeout_seconds(self) -> float:
-        """Server's own timeout of a proposal. **Source:** groundtruth/README.md, kill_member."""
-        return 5.0 + 2.0 * self.election_timeout_seconds
-
-
-class _Frontend:
-    """The gRPC server of one member: takes requests in chunks, a few readers at a time."""
-
-    __slots__ = (
-        "busy_count",
-        "inbox",
-        "long_busy_count",
-        "long_reads",
-        "member",
-        "reader_count_max",
-    )
-
-    def __init__(self, member: Member, reader_count_max: int) -> None:
-        self.member = member
-        self.inbox: list[Any] = []
-        self.busy_count = 0
-        self.long_reads: list[tuple[Read, int]] = []
-        """Ranges over many keys that wait for a core, with their key counts."""
-        self.long_busy_count = 0
-        self.reader_count_max = reader_count_max
 
 
 class Etcd:
@@ -153,7 +91,7 @@ class Etcd:
             lambda: self._present_count,
         )
         self.store = Store(self._lease_made)
-        self.frontends = [_Frontend(member, self._readers(member)) for member in self.members]
+        self.frontends = [Frontend(member, self._readers(member)) for member in self.members]
         self._commits = recorder["etcd_commits"]
         self._fault_rows = recorder["faults"]
         self.backend = Backend(
@@ -173,7 +111,7 @@ class Etcd:
         self.applied_index = 0
         self._merged: Batch | None = None
         self.watches = WatchFanOut(self)
-        self.forwarded: dict[Write, _Frontend] = {}
+        self.forwarded: dict[Write, Frontend] = {}
         self.no_space = False
         # accounts
         self._present_count = 0
@@ -217,7 +155,7 @@ class Etcd:
         """Propose a transaction through the leader."""
         self.submit_write(write, None)
 
-    def submit_write(self, write: Write, frontend: _Frontend | None) -> None:
+    def submit_write(self, write: Write, frontend: Frontend | None) -> None:
         """Send a write to a member, the leader if None."""
         engine = self.engine
         now = engine.now
@@ -235,7 +173,7 @@ class Etcd:
                 write,
             )
 
-    def arrive(self, write: Write, frontend: _Frontend | None) -> None:
+    def arrive(self, write: Write, frontend: Frontend | None) -> None:
         """Take a write that has reached a member (None: whoever leads)."""
         leader = self.raft.leader
         if frontend is None:
@@ -251,12 +189,12 @@ class Etcd:
             return
         self._take(frontend, write)
 
-    def _take(self, frontend: _Frontend, item: Any) -> None:
+    def _take(self, frontend: Frontend, item: Any) -> None:
         frontend.inbox.append(item)
         if frontend.busy_count < frontend.reader_count_max:
             self._receive(frontend)
 
-    def _receive(self, frontend: _Frontend, *, goes_on: bool = False) -> None:
+    def _receive(self, frontend: Frontend, *, goes_on: bool = False) -> None:
         inbox = frontend.inbox
         chunk_count = self.params.receive_chunk_count_max
         if len(inbox) <= chunk_count:
@@ -278,7 +216,7 @@ class Etcd:
             goes_on=goes_on,
         )
 
-    def _received(self, work: tuple[_Frontend, list[Any], int, int]) -> None:
+    def _received(self, work: tuple[Frontend, list[Any], int, int]) -> None:
         frontend, items, size_bytes, term = work
         if term != frontend.member.term:
             self.faults.abandon(items)
@@ -297,7 +235,7 @@ class Etcd:
             self._propose(frontend, writes, sum(item.size_bytes for item in writes))
         self.reads.submit(frontend, [item for item in items if item.__class__ is Read])
 
-    def _propose(self, frontend: _Frontend, writes: list[Write], size_bytes: int) -> None:
+    def _propose(self, frontend: Frontend, writes: list[Write], size_bytes: int) -> None:
         leader = self.raft.leader
         if leader is None or self.faults.transferring:
             self.faults.strand(writes)
@@ -523,7 +461,7 @@ class Etcd:
         """Read a resource, linearizable; ``limit_count`` 0 means all, -1 the revision only."""
         self.submit_read(Read(resource, None, namespace, limit_count, then, argument), None)
 
-    def submit_read(self, read: Read, frontend: _Frontend | None) -> None:
+    def submit_read(self, read: Read, frontend: Frontend | None) -> None:
         """Send a read to a member, the leader if None."""
         if frontend is None:
             leader = self.raft.leader
@@ -609,48 +547,10 @@ class Etcd:
         }
 
 
+__all__ = ["Etcd", "EtcdParams"]
+
 _REVOKE = "lease-revocation"
 
 
 def _ignore(_: Write) -> None:
     return
-
-
-class Endpoint:
-    """`ports.Storage` through one member, as an apiserver beside that member uses it."""
-
-    def __init__(self, etcd: Etcd, frontend: _Frontend) -> None:
-        self._etcd = etcd
-        self._frontend = frontend
-
-    def _target(self) -> _Frontend | None:
-        return self._frontend if self._frontend.member.alive else None
-
-    def txn(self, write: Write) -> None:
-        """Propose a transaction through this member (the leader if it is down)."""
-        self._etcd.submit_write(write, self._target())
-
-    def get(self, resource: str, key: Key, then: Callable[[Any], object], argument: Any) -> None:
-        """Read one key, linearizable, from this member."""
-        self._etcd.submit_read(Read(resource, key, "", 1, then, argument), self._target())
-
-    def list_objects(
-        self,
-        resource: str,
-        namespace: str,
-        limit_count: int,
-        then: Callable[[Any], object],
-        argument: Any,
-    ) -> None:
-        """Read a resource, linearizable, from this member."""
-        read = Read(resource, None, namespace, limit_count, then, argument)
-        self._etcd.submit_read(read, self._target())
-
-    def watch(self, deliver: Callable[[list[WatchEvent]], None], client_name: str) -> None:
-        """Watch every commit."""
-        self._etcd.watch(deliver, client_name)
-
-    @property
-    def revision(self) -> int:
-        """Current store revision."""
-        return self._etcd.revision

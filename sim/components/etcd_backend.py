@@ -16,7 +16,7 @@ from sim.engine.engine import Engine
 from sim.engine.tables import Table
 
 if TYPE_CHECKING:
-    from sim.components.etcd import EtcdParams
+    from sim.components.etcd_params import EtcdParams
 
 COMPACTION_STEP_KEY_COUNT = 1_000
 COMPACTION_PAUSE_SECONDS = 0.010

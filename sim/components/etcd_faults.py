@@ -23,7 +23,8 @@ from sim.components.etcd_raft import (
 from sim.components.ports import Write
 
 if TYPE_CHECKING:
-    from sim.components.etcd import Etcd, _Frontend
+    from sim.components.etcd import Etcd
+    from sim.components.etcd_endpoint import Frontend
 
 _RETRY_SECONDS = 0.001
 
@@ -75,7 +76,7 @@ class FaultControl:
     # Followers as endpoints -----------------------------------------------------------------
 
     def forward(
-        self, frontend: _Frontend, leader: Member, writes: list[Write], size_bytes: int
+        self, frontend: Frontend, leader: Member, writes: list[Write], size_bytes: int
     ) -> None:
         """Pass a follower's proposals on to the leader."""
         etcd = self._etcd

@@ -68,9 +68,9 @@ class Member(GoProcess):
     """One etcd process on its host and disk."""
 
     __slots__ = (
-        "alive", "applying", "arrival_seconds", "begun_bytes", "begun_count", "busy",
-        "cut_count", "disk", "inbox", "index", "learnt_count", "log_terms", "matched_index", "segment_bytes", "sync_count",
-        "synced_index", "term",
+        "alive", "applying", "arrival_seconds", "begun_bytes", "begun_count", "busy", "cut_count",
+        "disk", "inbox", "index", "learnt_count", "log_terms", "matched_index", "segment_bytes",
+        "sync_count", "synced_index", "term",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, index: int, host: Host, disk: DiskLaw, law: EtcdLaw) -> None:

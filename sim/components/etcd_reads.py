@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from sim.base.objects import Key
 
 if TYPE_CHECKING:
-    from sim.components.etcd import Etcd, _Frontend
+    from sim.components.etcd import Etcd
+    from sim.components.etcd_endpoint import Frontend
 
 READ_CHUNK_KEY_COUNT = 200
 """Ranges up to this many keys are executed together; longer ones each on their own."""
@@ -66,15 +67,15 @@ class ReadLoop:
 
     def __init__(self, etcd: Etcd) -> None:
         self._etcd = etcd
-        self._waiting: list[tuple[_Frontend, list[Read]]] = []
+        self._waiting: list[tuple[Frontend, list[Read]]] = []
         self._round_busy = False
-        self.blocked: list[tuple[int, _Frontend, list[Read]]] = []
+        self.blocked: list[tuple[int, Frontend, list[Read]]] = []
         """Reads whose index is not applied yet: (index, frontend, reads)."""
         self._order = etcd.engine.stream("etcd/run-queue")
         self.round_count = 0
         self.read_count = 0
 
-    def submit(self, frontend: _Frontend, reads: list[Read]) -> None:
+    def submit(self, frontend: Frontend, reads: list[Read]) -> None:
         """Take reads off a member's network."""
         self.read_count += len(reads)
         serializable = [read for read in reads if read.serializable]
@@ -129,7 +130,7 @@ class ReadLoop:
             for _, frontend, reads in ready:
                 self._execute(frontend, reads)
 
-    def _execute(self, frontend: _Frontend, reads: list[Read]) -> None:
+    def _execute(self, frontend: Frontend, reads: list[Read]) -> None:
         law = self._etcd.law
         small: list[Read] = []
         small_key_count = 0
@@ -152,7 +153,7 @@ class ReadLoop:
         if frontend.long_reads:
             self._execute_long(frontend)
 
-    def _execute_long(self, frontend: _Frontend) -> None:
+    def _execute_long(self, frontend: Frontend) -> None:
         """Start long ranges, one per core, in the random order of a busy run queue."""
         law = self._etcd.law
         waiting = frontend.long_reads
@@ -168,7 +169,7 @@ class ReadLoop:
                 (frontend, frontend.member.term, read),
             )
 
-    def _executed_long(self, work: tuple[_Frontend, int, Read]) -> None:
+    def _executed_long(self, work: tuple[Frontend, int, Read]) -> None:
         frontend, term, read = work
         if term != frontend.member.term:
             self.fail_later([read])
