@@ -234,7 +234,9 @@ class ControllerManager:
                 qps=qps or self._params.kube_api_qps,
                 burst=burst or self._params.kube_api_burst,
                 process=self._process,
-                cpu_per_request_seconds=self._law.request_cpu_seconds,
+                cpu_per_request_seconds=(
+                    self._law.request_cpu_seconds - self._law.answer_cpu_seconds
+                ),
             )
         return found
 

@@ -29,6 +29,10 @@ class ControllerManagerLaw:
     """Cores used by timers, garbage collection and health checks of an idle process."""
     request_cpu_seconds: Annotated[float, Ge(0)] = field(default=0.44e-3, metadata={"source": _FIT})
     """Per request: build, encode, send, decode the answer, report events about it."""
+    answer_cpu_seconds: Annotated[float, Ge(0)] = field(
+        default=0.3e-3, metadata={"source": "assumed: two thirds of request_cpu_seconds"}
+    )
+    """The part of it that is spent after the answer has arrived, before the next sync."""
     event_cpu_seconds: Annotated[float, Ge(0)] = field(
         default=0.245e-3, metadata={"source": f"{_FIT}; less what the watch law charges (15 us)"}
     )

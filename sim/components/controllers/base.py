@@ -206,6 +206,10 @@ def _both(
     return then
 
 
+def _done_nothing(_: None) -> None:
+    return
+
+
 class Controller:
     """One controller: its client, its queue of (namespace, name) keys, its workers."""
 
@@ -232,6 +236,8 @@ class Controller:
         )
         self._syncs = context.recorder["controller_syncs"]
         self.sync_count = 0
+        self._charged_count = 0
+        """Requests (events included) whose answers have been paid for in CPU."""
 
     def start(self) -> None:
         """Begin to work: called when all informers have synced."""
@@ -260,6 +266,14 @@ class Controller:
             queue_seconds = queue.wait_seconds.pop(key)
             yield context.cpu(law.sync_seconds(self.object_count(key)))
             result = yield from self.sync(key)
+            answered_count = self.client.request_count - self._charged_count
+            if answered_count:
+                self._charged_count += answered_count
+                if answered_count > 1:  # answered in parallel with the one that is waited for
+                    context.process.run(
+                        (answered_count - 1) * law.answer_cpu_seconds, _done_nothing
+                    )
+                yield context.cpu(law.answer_cpu_seconds)
             self.sync_count += 1
             append(
                 (started_seconds, self.name, queue_seconds, engine.now - started_seconds, result)

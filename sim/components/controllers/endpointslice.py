@@ -4,7 +4,8 @@
 slice without rebalancing, de-duplication by service key, batch period, stale-cache check against
 the controller's own writes, re-sync 1 s after the controller's own slice events, retry back-off 1 s
 doubling, trigger time annotation, Endpoints truncated at 1,000 addresses.
-**Not modelled:** topology hints, dual stack, ExternalName services, EndpointSlice mirroring.
+**Not modelled:** topology hints, dual stack, ExternalName services, EndpointSlice mirroring, pods
+whose Node object is missing (upstream leaves them out).
 **Source:** `facts/model.md` g.
 """
 
@@ -80,35 +81,73 @@ def is_relevant(new: Pod, old: Pod) -> bool:
     )
 
 
+class TriggerTimes:
+    """The earliest change behind each service's next write, for one controller.
+
+    A new service counts from its creation; later, pods count from the last transition of their
+    Ready condition. **Source:** upstream endpointslice trigger time tracker.
+    """
+
+    def __init__(self) -> None:
+        self._pending: dict[Key, float] = {}
+        self._known: dict[Key, None] = {}
+
+    def note(self, key: Key, seconds: float) -> None:
+        """A pod of the service has become ready at ``seconds``."""
+        known = self._pending.get(key)
+        if known is None or seconds < known:
+            self._pending[key] = seconds
+
+    def take(self, service: Service) -> float:
+        """Return the trigger time of a sync, NEVER if nothing new triggered it."""
+        seconds = self._pending.pop(service.key, NEVER)
+        if service.key not in self._known:
+            self._known[service.key] = None
+            return service.creation_seconds
+        return seconds
+
+    def forget(self, key: Key) -> None:
+        """The service is gone."""
+        self._pending.pop(key, None)
+        self._known.pop(key, None)
+
+
 class ServiceMembership:
-    """Which pods belong to which services, kept from the informers; shared by both controllers."""
+    """The endpoints each service should have, kept from the informers; shared by both controllers.
+
+    Upstream lists a service's pods in every sync; keeping the answer up to date gives the same.
+    """
 
     def __init__(self, context: ControllerContext) -> None:
         self.services = context.informer("services")
-        self._pods = context.informer("pods")
         self._selectors: dict[str, dict[Key, Service]] = {}
         self._matches: dict[str, dict[int, tuple[Mapping[str, str], tuple[Key, ...]]]] = {}
-        self.members: dict[Key, dict[int, Pod]] = {}
-        """Pods that each service selects, by uid."""
-        self._by_namespace: dict[str, dict[int, Pod]] = {}
+        self._pods: dict[str, dict[int, Pod]] = {}
+        self.endpoints: dict[Key, dict[int, Endpoint]] = {}
+        """Service → pod uid → endpoint."""
         self.listeners: list[Callable[[Key], object]] = []
         """Called with the key of a service whose endpoints may have changed."""
+        self.triggers: list[TriggerTimes] = []
         self.services.add_handler(self._service_changed)
-        self._pods.add_handler(self._pod_changed)
+        context.informer("pods").add_handler(self._pod_changed)
 
     def _service_changed(self, kind: str, new: Service, old: Service | None) -> None:
         key = new.key
         selectors = self._selectors.setdefault(new.namespace, {})
         if kind == "DELETED" or new.selector is None:
             selectors.pop(key, None)
-            self.members.pop(key, None)
+            self.endpoints.pop(key, None)
         else:
             selectors[key] = new
-            if old is None or old.selector != new.selector:
+            publish = new.publish_not_ready_addresses
+            if old is None or old.selector != new.selector or (
+                old.publish_not_ready_addresses != publish
+            ):  # fmt: skip
                 selector = new.selector
-                pods = self._by_namespace.get(new.namespace, {})
-                self.members[key] = {
-                    uid: pod for uid, pod in pods.items() if selector.matches(pod.labels)
+                self.endpoints[key] = {
+                    uid: endpoint_of(pod, publish_not_ready=publish)
+                    for uid, pod in self._pods.get(new.namespace, {}).items()
+                    if is_endpoint(pod) and selector.matches(pod.labels)
                 }
         self._matches.pop(new.namespace, None)
         self._tell(key)
@@ -136,67 +175,44 @@ class ServiceMembership:
         return found[1]
 
     def _pod_changed(self, kind: str, new: Pod, old: Pod | None) -> None:
-        pods = self._by_namespace.get(new.namespace)
+        pods = self._pods.get(new.namespace)
         if pods is None:
-            pods = self._by_namespace[new.namespace] = {}
-        keys = self.services_of(new.namespace, new.labels)
+            pods = self._pods[new.namespace] = {}
         if kind == "DELETED":
             pods.pop(new.uid, None)
-            for key in keys:
-                self.members[key].pop(new.uid, None)
+            for key in self.services_of(new.namespace, new.labels):
+                self.endpoints[key].pop(new.uid, None)
                 self._tell(key)
             return
         pods[new.uid] = new
-        for key in keys:
-            self.members[key][new.uid] = new
         if old is None:
-            changed = bool(new.pod_ip)
+            if not new.pod_ip:
+                return
+        elif not is_relevant(new, old):
+            return
+        elif new.labels is not old.labels:
+            kept = self.services_of(new.namespace, new.labels)
+            for key in self.services_of(old.namespace, old.labels):
+                if key not in kept:
+                    self.endpoints[key].pop(old.uid, None)
+                    self._tell(key)
+        for key in self.services_of(new.namespace, new.labels):
+            self._place(key, new, old)
+
+    def _place(self, key: Key, new: Pod, old: Pod | None) -> None:
+        """Bring one pod's endpoint of one service up to date."""
+        if is_endpoint(new):
+            publish = self._selectors[new.namespace][key].publish_not_ready_addresses
+            self.endpoints[key][new.uid] = endpoint_of(new, publish_not_ready=publish)
+            seconds = new.ready_seconds
+            if seconds >= 0.0 and (
+                old is None or seconds > old.ready_seconds or not is_endpoint(old)
+            ):
+                for trigger in self.triggers:
+                    trigger.note(key, seconds)
         else:
-            changed = is_relevant(new, old)
-            if new.labels is not old.labels:
-                for key in self.services_of(old.namespace, old.labels):
-                    if key not in keys:
-                        self.members[key].pop(old.uid, None)
-                        self._tell(key)
-        if changed:
-            for key in keys:
-                self._tell(key)
-
-
-class TriggerTimes:
-    """The earliest change of a service's pods since the last sync.
-
-    **Source:** upstream endpointslice trigger time tracker: a pod counts from the last transition
-    of its Ready condition, a service from its creation.
-    """
-
-    def __init__(self) -> None:
-        self._pods: dict[Key, dict[int, float]] = {}
-        self._created: dict[Key, float] = {}
-
-    def earliest(self, service: Service, pods: Mapping[int, Pod]) -> float:
-        """Return the trigger time of a sync, NEVER if nothing new triggered it."""
-        known = self._pods.get(service.key, {})
-        seen: dict[int, float] = {}
-        earliest = NEVER
-        for uid, pod in pods.items():
-            if not is_endpoint(pod):
-                continue
-            seconds = pod.ready_seconds
-            seen[uid] = seconds
-            if seconds > known.get(uid, NEVER) and (earliest < 0.0 or seconds < earliest):
-                earliest = seconds
-        self._pods[service.key] = seen
-        if self._created.get(service.key, NEVER) < service.creation_seconds:
-            self._created[service.key] = service.creation_seconds
-            if earliest < 0.0 or service.creation_seconds < earliest:
-                earliest = service.creation_seconds
-        return earliest
-
-    def forget(self, key: Key) -> None:
-        """The service is gone."""
-        self._pods.pop(key, None)
-        self._created.pop(key, None)
+            self.endpoints[key].pop(new.uid, None)
+        self._tell(key)
 
 
 Packing = list[tuple[EndpointSlice, list[Endpoint]]]
@@ -283,6 +299,7 @@ class EndpointSliceController(Controller):
         self._transitions = context.recorder["pod_transitions"]
         self._reachable: dict[Key, set[int]] = {}
         membership.listeners.append(self._enqueue)
+        membership.triggers.append(self._triggers)
         context.informer("endpointslices").add_handler(self._slice_changed)
 
     def _enqueue(self, key: Key) -> None:
@@ -299,8 +316,8 @@ class EndpointSliceController(Controller):
 
     def object_count(self, key: Key) -> int:
         """Return the pods and slices of the service."""
-        members = self._membership.members.get(key, ())
-        return len(members) + len(self._slices.get(key, ()))
+        endpoints = self._membership.endpoints.get(key, ())
+        return len(endpoints) + len(self._slices.get(key, ()))
 
     def sync(self, key: Key) -> Sync:
         """Bring the slices of one service up to date."""
@@ -312,29 +329,19 @@ class EndpointSliceController(Controller):
             return OK
         if not self._written.caught_up(key):
             return ERROR
-        pods = self._membership.members.get(key, {})
+        desired = self._membership.endpoints.get(key, {})
         slices = sorted(self._slices.get(key, {}).values(), key=lambda item: item.uid)
         slices = [item for item in slices if item.deletion_seconds < 0.0]
-        trigger_seconds = self._triggers.earliest(service, pods)
-        publish = service.publish_not_ready_addresses
-        nodes = self.context.informers["nodes"].objects
-        desired: dict[int, Endpoint] = {}
-        missing_node = False
-        for uid, pod in pods.items():
-            if is_endpoint(pod):
-                if ("", pod.node_name) in nodes:
-                    desired[uid] = endpoint_of(pod, publish_not_ready=publish)
-                else:
-                    missing_node = True
+        trigger_seconds = self._triggers.take(service)
         changed, created = pack(slices, desired, service.ports, self._endpoint_count_max)
         if not slices and not created:
             created = [[]]
         reachable = self._reachable.get(key)
-        if reachable is not None and len(reachable) > 2 * len(pods) + 100:
-            self._reachable[key] = {uid for uid in reachable if uid in pods}
+        if reachable is not None and len(reachable) > 2 * len(desired) + 100:
+            self._reachable[key] = {uid for uid in reachable if uid in desired}
         requests = self._requests(service, len(slices), changed, created, trigger_seconds)
         failed = yield from self._write(key, requests)
-        return ERROR if failed or missing_node else OK
+        return ERROR if failed else OK
 
     def _forget(self, key: Key) -> None:
         self._triggers.forget(key)
@@ -431,6 +438,7 @@ class EndpointsController(Controller):
         self._endpoints = context.informer("endpoints")
         self._triggers = TriggerTimes()
         membership.listeners.append(self.queue.add)
+        membership.triggers.append(self._triggers)
         self._endpoints.add_handler(self._endpoints_changed)
 
     def _endpoints_changed(self, kind: str, new: Endpoints, old: Endpoints | None) -> None:
@@ -439,7 +447,7 @@ class EndpointsController(Controller):
 
     def object_count(self, key: Key) -> int:
         """Return the pods of the service."""
-        return len(self._membership.members.get(key, ()))
+        return len(self._membership.endpoints.get(key, ()))
 
     def sync(self, key: Key) -> Sync:
         """Write the Endpoints object of one service if it changed."""
@@ -450,16 +458,12 @@ class EndpointsController(Controller):
             return OK if gone.ok or gone.code == 404 else ERROR
         if service.selector is None:
             return OK
-        pods = self._membership.members.get(key, {})
-        trigger_seconds = self._triggers.earliest(service, pods)
+        trigger_seconds = self._triggers.take(service)
         ready: list[str] = []
         not_ready: list[str] = []
-        for pod in pods.values():
-            if is_endpoint(pod) and pod.deletion_seconds < 0.0:
-                if pod.ready or service.publish_not_ready_addresses:
-                    ready.append(pod.pod_ip)
-                else:
-                    not_ready.append(pod.pod_ip)
+        for endpoint in self._membership.endpoints.get(key, {}).values():
+            if not endpoint.terminating:
+                (ready if endpoint.ready else not_ready).append(endpoint.address)
         good = tuple(sorted(ready)[:ADDRESS_COUNT_MAX])
         bad = tuple(sorted(not_ready)[: ADDRESS_COUNT_MAX - len(good)])
         current: Endpoints | None = self._endpoints.get(*key)

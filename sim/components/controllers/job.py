@@ -68,7 +68,10 @@ class JobController(Controller):
         context.informer("pods").add_handler(self._pod_changed)
 
     def _job_changed(self, kind: str, new: Job, old: Job | None) -> None:
-        self.queue.add(new.key)
+        if kind == "MODIFIED" and old is not None and old.generation == new.generation:
+            self.queue.add_after(new.key, BATCH_PERIOD_SECONDS)  # its own status, mostly
+        else:
+            self.queue.add(new.key)
         if kind == "DELETED":
             for pod in self._pods.of(new.uid):
                 self._release(pod)
