@@ -85,6 +85,7 @@ def check_kubelets(context: KubeletContext) -> list[str]:
     for node, records in enumerate(context.by_node):
         name = context.names[node]
         placed_count = 0
+        sandbox_count = 0
         address_count = 0
         for record in records.values():
             pod_name = "/".join(record.key)
@@ -92,6 +93,7 @@ def check_kubelets(context: KubeletContext) -> list[str]:
                 problems.append(f"kubelet {name}: forgotten pod {pod_name} is still listed")
             if record.stage == STOPPED and record.has_sandbox:
                 problems.append(f"kubelet {name}: stopped pod {pod_name} has a sandbox")
+            sandbox_count += record.has_sandbox
             if not record.placed:
                 continue
             placed_count += 1
@@ -106,6 +108,11 @@ def check_kubelets(context: KubeletContext) -> list[str]:
             problems.append(
                 f"kubelet {name}: {context.active_counts[node]} pods are counted,"
                 f" {placed_count} are there"
+            )
+        if sandbox_count != context.pleg.pod_counts[node]:
+            problems.append(
+                f"kubelet {name}: {context.pleg.pod_counts[node]} sandboxes are counted,"
+                f" {sandbox_count} are there"
             )
         problems.extend(_check_limits(context, node, address_count))
     return problems

@@ -72,7 +72,13 @@ def flat(median_seconds: float) -> StepLaw:
     )  # fmt: skip
 
 
-RUNTIME_LAW = replace(ContainerRuntimeParams(), jitter_log_sd=0.0, relist_per_pod_seconds=0.0)
+# A listing that takes a while, so that inspections have to wait for one.
+RUNTIME_LAW = replace(
+    ContainerRuntimeParams(),
+    jitter_log_sd=0.0,
+    relist_per_pod_seconds=0.0,
+    relist_base_seconds=0.17,
+)
 NETWORK_LAW = PodNetworkParams(
     netns_create=flat(0.0006), ipam_allocate=flat(0.0004), veth_create_move=flat(0.0006),
     pod_addr_up_route=flat(0.0002), host_bridge_attach_up=flat(0.0003), total_shape=flat(1.0),

@@ -151,6 +151,8 @@ def test_restarted_kubelets_resume(window_seconds: float) -> None:
     assert all(pod.ready for pod in pods.values())
     assert all(pods[name].pod_ip == address for name, address in before.items() if name in pods)
     assert all(pod.restart_count == 0 for pod in pods.values())
+    known = [uid for records in rig.fleet.context.by_node for uid in records]
+    assert sorted(known) == sorted(pod.uid for pod in pods.values())
     assert rig.counts(since_seconds=10.0)["list", "pods"] == 5
     assert rig.runtime.operation_counts == [0] * 5
     rig.check()

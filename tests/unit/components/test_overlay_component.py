@@ -144,6 +144,33 @@ def test_deleted_node_is_forgotten_everywhere() -> None:
     assert cluster.overlay.entry_count == 3 * 3
 
 
+def test_deleted_node_may_come_back() -> None:
+    cluster = Cluster(4, 4)
+    client = cluster.api.clients.client("user")
+    cluster.engine.call_at(1.0, lambda _: client.delete("nodes", "", "n2"))
+    again = Node(name="n2", pod_cidr="10.0.9.0/24", backend_annotated=True)
+    cluster.engine.call_at(5.0, lambda _: client.create(again))
+    cluster.engine.run(9.0)
+    assert cluster.overlay.entry_seconds(0, 2) == pytest.approx(5.006, abs=0.001)
+
+
+def test_agent_programs_one_node_after_the_other() -> None:
+    cluster = Cluster(3, 5)
+    overlay = cluster.overlay
+    events = []
+    for index in (3, 4):
+        name = f"n{index}"
+        overlay.add_node(name, [f"10.0.{index}.0/24"], running=False)
+        node = Node(name=name, pod_cidr=f"10.0.{index}.0/24", backend_annotated=True)
+        events.append(WatchEvent("ADDED", "nodes", node.key, node, None, index, 1.0))
+    overlay._deliver(events, np.full(5, 1.0))
+    law = RemoteNodeParams()
+    first = 1.0 + float(law.node_joined_seconds(4))
+    assert overlay.entry_seconds(0, 3) == pytest.approx(first, rel=1e-9)
+    second = first + float(law.node_joined_seconds(5))
+    assert overlay.entry_seconds(0, 4) == pytest.approx(second, rel=1e-9)
+
+
 def test_each_apiserver_replica_serves_its_own_agents() -> None:
     """The fleet's deliveries come once per replica, with infinity for agents of the others."""
     cluster = Cluster(6, 7)
