@@ -188,7 +188,7 @@ class KubeProxyFleet:
         self.connected[node_index] = False
         self._everyone = False
         self._generation[node_index] = self._generation.get(node_index, 0) + 1
-        self.runners.stop(node_index)
+        self.runners.stop(node_index, self._engine.now)
         self._publish()
 
     def reconnect(self, node_index: int, *, rules_lost: bool = True) -> None:

@@ -411,8 +411,9 @@ class ProxyRunners:
 
     def next_flush_seconds(self) -> float:
         """Return when to close what no later arrival will close."""
-        if self.requested.any():
-            requested = self.start[self.requested]
+        waiting = (self.number > self.closed_number) & np.isfinite(self.start)
+        if waiting.any():
+            requested = self.start[waiting]
             first, last = float(requested.min()), float(requested.max())
             return min(last, first + 2.0)
         return float(self.start.min()) + self.timer_seconds / 30.0
@@ -452,8 +453,10 @@ class ProxyRunners:
         self._fails[node_index] = True
         self._failing = True
 
-    def stop(self, node_index: int) -> None:
-        """A node's kube-proxy is gone; a sync under way is finished nevertheless."""
+    def stop(self, node_index: int, time_seconds: float) -> None:
+        """A node's kube-proxy is gone; a sync that has started is finished nevertheless."""
+        if self.start[node_index] < time_seconds:
+            self.close(self._order == node_index)
         self.start[node_index] = _NO_SYNC
         self.requested[node_index] = False
 
