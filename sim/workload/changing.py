@@ -104,12 +104,10 @@ def delete_pods(core: DriverCore, index: int, operation: DeletePods) -> Steps:
                 grace_seconds=operation.grace_seconds,
             )  # fmt: skip
 
+    left = core.tracker.leaving(chosen)
     yield from core.submit(index, operation, requests())
     if operation.wait:
-        left = {pod.uid for pod in chosen}
-        yield from core.until(
-            lambda: left.isdisjoint(pod.uid for pod in core.tracker.informer.objects.values()),
-        )
+        yield from core.until(lambda: not left)
 
 
 def churn(core: DriverCore, index: int, operation: Churn) -> Steps:

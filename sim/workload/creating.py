@@ -203,5 +203,4 @@ def replay_trace(core: DriverCore, index: int, operation: ReplayTrace) -> Steps:
                     size_bytes=template.size_bytes,
                 )
             )
-        request.then = core.answered
-        core.client.submit(request)
+        core.fire(request)

@@ -100,6 +100,11 @@ class WorkloadDriver:
                 if isinstance(operation, ops.Barrier):
                     tracker.counter(operation.namespaces, operation.labels)
             tracker.informer.start()
+            self._core.rollouts.watch({
+                item.resource
+                for item in self._operations
+                if isinstance(item, ops.Scale | ops.RolloutRestart)
+            })
         self._engine.process(self._main())
 
     def _main(self) -> Steps:
@@ -123,13 +128,15 @@ class WorkloadDriver:
 
 
 def _barrier(core: DriverCore, _: int, operation: ops.Barrier) -> Steps:
-    """Wait for the pods asked for so far."""
+    """Wait for the pods asked for so far; ready pods of a changed workload are the new ones."""
     counter = core.tracker.counter(operation.namespaces, operation.labels)
     expected = operation.count or max(0, core.tracker.expected_count(counter))
 
     def reached() -> bool:
         if operation.stage == "gone":
             return counter.counts["existing"] == 0
+        if operation.stage == "ready" and not core.rollouts.is_settled(operation.namespaces):
+            return False
         return counter.counts[operation.stage] >= expected
 
     good = yield from core.until(reached, operation.timeout_seconds)

@@ -15,8 +15,9 @@ from sim.workload.load import GROUPS
 from sim.workload.object_reader import ObjectReader
 from sim.workload.operations import Submitting
 from sim.workload.pod_tracker import SYSTEM_NAMESPACES, PodTracker
+from sim.workload.rollout_tracker import RolloutTracker
 from sim.workload.shaping import namespace_manifest
-from sim.workload.submission import Steps, Submission
+from sim.workload.submission import Retries, Steps, Submission
 
 USER = "kubernetes-admin"
 Key = tuple[str, str]
@@ -41,7 +42,11 @@ class DriverCore:
         self.inputs = inputs
         """Index of an operation → what was read from its files."""
         self.client = clients.client(USER, groups=GROUPS["admin"])
+        self._retries = Retries(engine, self.client)
         self.tracker = PodTracker(engine, clients.endpoint, self.client)
+        self.rollouts = RolloutTracker(
+            engine, clients.endpoint, self.client, self.tracker.notify
+        )
         self.created: dict[str, list[Key]] = {}
         """Resource → keys of what this workload has created, pods left out."""
         self.main_done = False
@@ -86,9 +91,19 @@ class DriverCore:
     def answered(self, request: Request) -> None:
         """Count an answer."""
         self.request_count += 1
+        self.rollouts.answered(request)
         if not request.ok:
             key = (request.verb, request.resource, request.code)
             self._refused[key] = self._refused.get(key, 0) + 1
+
+    def fire(self, request: Request) -> None:
+        """Send one request without waiting for its answer."""
+        request.then = self._fired
+        self.client.submit(request)
+
+    def _fired(self, request: Request) -> None:
+        if not self._retries.again(request):
+            self.answered(request)
 
     def call(self, request: Request) -> Steps:
         """Send one request and wait for its answer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sim.base.objects import Pod
@@ -55,8 +55,9 @@ class PodTracker:
         self.informer.add_handler(self._changed)
         self._counters: dict[tuple[Any, ...], PodCounter] = {}
         self._expected: dict[tuple[str, Labels], int] = {}
+        self._leaving: list[set[int]] = []
         self.listeners: list[Callable[[], object]] = []
-        """Called after every pod event; barriers come and go here."""
+        """Called after every event; barriers come and go here."""
 
     def counter(self, namespaces: tuple[str, ...], labels: Mapping[str, str]) -> PodCounter:
         """Return the counter of a selection; pods known already are counted at once."""
@@ -74,8 +75,23 @@ class PodTracker:
                 counter.add(old, -1)
             if kind != "DELETED":
                 counter.add(new, 1)
+        if self._leaving and old is not None and (kind == "DELETED" or old.uid != new.uid):
+            for uids in self._leaving:
+                uids.discard(old.uid)
+            self._leaving = [uids for uids in self._leaving if uids]
+        self.notify()
+
+    def notify(self) -> None:
+        """Let everybody who waits look again."""
         for listener in list(self.listeners):
             listener()
+
+    def leaving(self, pods: Iterable[Pod]) -> set[int]:
+        """Return the uids of pods; each is taken out when its pod is gone."""
+        left = {pod.uid for pod in pods}
+        if left:
+            self._leaving.append(left)
+        return left
 
     def expect(self, namespace: str, labels: Mapping[str, str], count: int) -> None:
         """Note that the workload asked for (or gave up) so many pods."""

@@ -1,348 +1,392 @@
-"""Operations executed against controllers and small stand-ins of the rest."""
+"""The workload driver against an API server that answers at once."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sim.base.errors import UserError
-from sim.base.objects import Node
+from sim.base.objects import Deployment, Node, Pod, Service
+from sim.components.facts import ALL
+from sim.components.ports import Request, WatchEvent
+from sim.engine.engine import Engine
+from sim.engine.tables import Recorder
 from sim.workload import operations as ops
 from sim.workload.arrivals import Rate
-from sim.workload.driver import _STEPS, WorkloadDriver
+from sim.workload.driver import WorkloadDriver
 from sim.workload.object_reader import ObjectReader
 from sim.workload.pod_templates import PodTemplates
-from tests.unit.components.controllers.stand_ins import World
+from tests.support.instant_apiserver import InstantAPIServer
+
+Change = Callable[[Any], None]
 
 
-class Hands:
-    """Notes what the workload asked of the machines."""
+class Machines:
+    """Stands for the cluster's machines; remembers what was asked of them."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.done: list[tuple[float, str, str]] = []
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.joined: list[tuple[float, str]] = []
+        self.faults: list[tuple[float, str, str]] = []
 
-    def join_node(self, manifest: Mapping[str, Any]) -> None:
-        self.world.add_node(manifest["metadata"]["name"])
+    def join_node(self, manifest: Any) -> None:
+        self.joined.append((self.engine.now, manifest["metadata"]["name"]))
 
     def fault(self, fault: ops.Fault) -> None:
-        self.done.append((self.world.engine.now, "fault", fault.what))
+        self.faults.append((self.engine.now, "break", fault.what))
 
     def mend(self, fault: ops.Fault) -> None:
-        self.done.append((self.world.engine.now, "mend", fault.what))
+        self.faults.append((self.engine.now, "mend", fault.what))
 
 
-class Run:
-    def __init__(self, *operations: ops.Operation, node_count: int = 4, **options: Any) -> None:
-        self.world = World(node_count, controllers=("*", "-node_lifecycle"), **options)
-        self.hands = Hands(self.world)
+class Stage:
+    """Engine, API server, driver; a stand-in for scheduler and kubelets on demand."""
+
+    def __init__(self, *operations: ops.Operation) -> None:
+        self.engine = Engine(1)
+        self.server = InstantAPIServer(self.engine)
+        self.machines = Machines(self.engine)
+        self.recorder = Recorder(ALL)
         self.driver = WorkloadDriver(
-            self.world.engine, self.world.recorder, self.world.server.clients, operations,
-            ObjectReader(PodTemplates()), self.hands,
-        )  # fmt: skip
-        self.began = self.world.engine.now
+            self.engine,
+            self.recorder,
+            self.server.clients,
+            operations,
+            ObjectReader(PodTemplates()),
+            self.machines,
+        )
+
+    def run(self, until_seconds: float = 1000.0) -> Stage:
         self.driver.start()
+        self.engine.run(until_seconds)
+        return self
 
-    def until_done(self, limit_seconds: float = 600.0) -> float:
-        """Run to the end of the workload; return how long it took."""
-        while not self.driver.done:
-            assert self.world.engine.now < self.began + limit_seconds, "not done in time"
-            self.world.run(0.1)
-        return self.world.engine.now - self.began
+    def objects(self, resource: str) -> list[Any]:
+        return list(self.server.objects.get(resource, {}).values())
 
-    def requests(self, verb: str, resource: str, user: str = "kubernetes-admin") -> list[float]:
-        return [
-            seconds - self.began
-            for seconds, who, what, where, _ in self.world.server.requests
-            if (who, what, where) == (user, verb, resource) and seconds >= self.began
-        ]
+    def times(self, verb: str, resource: str) -> list[float]:
+        return [row[0] for row in self.server.requests if row[2:4] == (verb, resource)]
 
-    def notes(self) -> list[str]:
-        table = self.world.recorder["faults"]
-        names = table.categories("what")
-        return [names[code] for code in table.column("what")]
+    def notes(self) -> list[tuple[Any, ...]]:
+        table = self.recorder["faults"]
+        columns = []
+        for name in ("what", "detail"):
+            words = table.categories(name)
+            columns.append([words[code] for code in table.column(name)])
+        return list(zip(*columns, strict=True))
 
+    def write(self, item: Any, change: Change) -> None:
+        """Change an object as its controller would, behind the driver's back."""
+        current = self.server.objects[item.resource][item.key]
+        new = current.clone()
+        change(new)
+        self.server._commit("MODIFIED", new, current)
 
-def test_every_operation_has_a_word_a_step_and_documented_fields() -> None:
-    import ast
-    import inspect
+    def kubelets_run_pods(self, delay_seconds: float = 1.0) -> None:
+        """Every new pod is bound after a delay and ready after as much again."""
 
-    assert {cls: word for word, cls in ops.OPERATION_TYPES.items()}.keys() == _STEPS.keys()
-    tree = ast.parse(inspect.getsource(ops))
-    documented = {
-        (cls.name, first.target.id)
-        for cls in tree.body if isinstance(cls, ast.ClassDef)
-        for first, second in zip(cls.body, cls.body[1:], strict=False)
-        if isinstance(first, ast.AnnAssign) and isinstance(second, ast.Expr)
-        and isinstance(first.target, ast.Name)
-    }  # fmt: skip
-    for word, cls in ops.OPERATION_TYPES.items():
-        own = {item.name: item for item in fields(cls)}
-        assert own["op"].default == word
-        missing = [name for name in own if name != "op" and not any(
-            (base.__name__, name) in documented for base in cls.__mro__)]  # fmt: skip
-        assert missing == [], word
+        def bind(pod: Pod) -> None:
+            if pod.key in self.server.objects["pods"]:
+                self.write(pod, lambda new: setattr(new, "node_name", "n"))
+                self.engine.call_later(delay_seconds, start, pod)
 
+        def start(pod: Pod) -> None:
+            if pod.key in self.server.objects["pods"]:
+                self.write(pod, lambda new: setattr(new, "ready", True))
 
-def test_pods_at_a_rate_and_a_barrier() -> None:
-    run = Run(
-        ops.CreatePods(count=40, rate=Rate(per_second=20.0), collect=True),
-        ops.Barrier(stage="ready"),
-        ops.StopCollectingMetrics(),
-    )
-    took = run.until_done()
-    times = run.requests("create", "pods")
-    assert len(times) == 40
-    assert times[-1] - times[0] == pytest.approx(39 / 20, abs=0.01)
-    assert 1.95 <= took <= 2.3
-    assert run.driver.windows["measured"] == pytest.approx([run.began, run.began + took], abs=0.11)
-    assert all(pod.ready for pod in run.world.objects("pods"))
+        original = self.server._commit
+
+        def commit(kind: str, new: Any, old: Any) -> None:
+            original(kind, new, old)
+            if kind == "ADDED" and isinstance(new, Pod):
+                self.engine.call_later(delay_seconds, bind, new)
+
+        self.server._commit = commit  # type: ignore[method-assign]
 
 
-def test_without_a_rate_so_many_are_in_flight() -> None:
-    run = Run(ops.CreatePods(count=100, parallelism=10), delay_seconds=0.1)
-    assert run.until_done() == pytest.approx(1.0, abs=0.15)
-    per_instant = Counter(round(seconds, 3) for seconds in run.requests("create", "pods"))
-    assert set(per_instant.values()) == {10}
+class TestCreating:
+    def test_pods_at_a_rate(self) -> None:
+        stage = Stage(ops.CreatePods(count=50, rate=Rate(per_second=10.0))).run()
+        times = stage.times("create", "pods")
+        assert len(times) == 50
+        gaps = [later - sooner for sooner, later in pairwise(times)]
+        assert gaps == pytest.approx([0.1] * 49)
+        pods = stage.objects("pods")
+        assert [pod.name for pod in pods[:2]] == ["pod-0", "pod-1"]
+        assert len({id(pod.template) for pod in pods}) == 1
+        assert stage.driver.done
+        assert stage.driver.pods_expected_count == 50
 
+    def test_in_flight_requests_are_bounded(self) -> None:
+        """With p in flight and answers after d, the rate is p/d."""
+        stage = Stage(ops.CreatePods(count=100, parallelism=5)).run()
+        times = stage.times("create", "pods")
+        assert times[-1] - times[0] == pytest.approx((100 / 5 - 1) * 0.002, rel=1e-6)
 
-def test_deployments_with_services_are_scaled_restarted_and_deleted() -> None:
-    run = Run(
-        ops.CreateDeployments(count=3, replicas=4, service=True, namespace="shop"),
-        ops.Barrier(stage="ready"),
-        ops.Scale(replicas=6, namespace="shop"),
-        ops.Barrier(stage="ready"),
-        ops.Sleep(duration_seconds=2.0),
-        ops.RolloutRestart(namespace="shop"),
-        ops.Sleep(duration_seconds=10.0),
-    )
-    run.until_done()
-    world = run.world
-    assert {item.name for item in world.objects("namespaces")} == {"shop"}
-    assert [item.updated_count for item in world.objects("deployments")] == [6, 6, 6]
-    assert len(world.objects("replicasets")) == 6, "a restart makes a new ReplicaSet each"
-    slices = world.objects("endpointslices")
-    assert [len(item.endpoints) for item in slices] == [6, 6, 6]
-    assert run.driver.pods_expected_count == 18
-    done = Run(
-        ops.CreateDeployments(count=2, replicas=2),
-        ops.Barrier(stage="ready"),
-        ops.DeleteObjects(resource="deployments"),
-        ops.Barrier(stage="gone"),
-    )
-    done.until_done()
-    assert done.world.objects("pods") == []
-    assert done.driver.pods_expected_count == 0
-
-
-def test_pod_sets_have_namespaces_of_their_own() -> None:
-    run = Run(ops.CreatePodSets(count=3, count_per_set=5), ops.Barrier(stage="scheduled"))
-    run.until_done()
-    assert Counter(pod.namespace for pod in run.world.objects("pods")) == {
-        "set-0": 5, "set-1": 5, "set-2": 5,
-    }  # fmt: skip
-
-
-def test_a_barrier_counts_only_its_pods_and_gives_up_in_time() -> None:
-    run = Run(
-        ops.CreatePods(count=5, pod=ops.PodShape(labels={"app": "a"})),
-        ops.CreatePods(count=7, name_prefix="b", pod=ops.PodShape(labels={"app": "b"})),
-        ops.Barrier(labels={"app": "b"}, stage="ready"),
-        ops.Barrier(labels={"app": "c"}, stage="ready", count=1, timeout_seconds=5.0),
-    )
-    assert run.until_done() == pytest.approx(5.2, abs=0.3)
-    assert "barrier timed out" in run.notes()
-
-
-def test_pods_that_end_by_themselves_count_as_succeeded() -> None:
-    run = Run(ops.CreatePods(count=4), ops.Barrier(stage="succeeded"))
-    run.world.kubelet.run_seconds = 3.0
-    assert run.until_done() == pytest.approx(3.2, abs=0.4)
-
-
-def test_deleting_pods_waits_for_their_end() -> None:
-    run = Run(
-        ops.CreatePods(count=6),
-        ops.Barrier(stage="ready"),
-        ops.DeletePods(limit=4),
-    )
-    run.world.kubelet.stop_spread_seconds = 3.0
-    run.until_done()
-    assert len(run.world.objects("pods")) == 2
-    assert run.driver.pods_expected_count == 2
-
-
-def test_churn_ends_with_the_rest() -> None:
-    run = Run(
-        ops.Churn(mode="recreate", number=2, interval_seconds=1.0, background=True),
-        ops.Sleep(duration_seconds=9.5),
-    )
-    run.until_done()
-    assert len(run.requests("create", "pods")) == 20
-    assert len(run.requests("delete", "pods")) == 18
-    run.world.run(3.0)
-    assert len(run.world.objects("pods")) == 2
-
-
-def test_nodes_join_at_a_rate() -> None:
-    run = Run(ops.CreateNodes(count=5, rate=Rate(per_second=2.0)), ops.Sleep(duration_seconds=1.0))
-    assert run.until_done() == pytest.approx(3.0, abs=0.15)
-    names = [item.name for item in run.world.objects("nodes")]
-    assert names[-5:] == [f"joined-{index}" for index in range(5)]
-
-
-def test_a_drained_node_is_cordoned_and_its_pods_are_evicted() -> None:
-    run = Run(
-        ops.CreateDeployments(replicas=8),
-        ops.Barrier(stage="ready"),
-        ops.Drain(nodes=("node-1",), timeout_seconds=20.0),
-        ops.Uncordon(nodes=("node-1",)),
-    )
-    while not run.requests("create", "pods/eviction"):
-        run.world.run(0.05)
-    node: Node = run.world.server.objects["nodes"]["", "node-1"]  # type: ignore[assignment]
-    assert node.unschedulable
-    evicted = [pod for pod in run.world.objects("pods") if pod.node_name == "node-1"]
-    assert len(run.requests("create", "pods/eviction")) == len(evicted) == 2
-    for pod in evicted:  # the small apiserver does not know evictions
-        run.world.driver.delete("pods", pod.namespace, pod.name)
-    run.until_done()
-    assert not run.world.server.objects["nodes"]["", "node-1"].unschedulable  # type: ignore[attr-defined]
-    assert "drain timed out" not in run.notes()
-
-
-def test_faults_happen_and_are_mended_at_their_times() -> None:
-    run = Run(
-        ops.Fault(what="killNode", target="node-1", after_seconds=2.0, duration_seconds=5.0,
-                  background=True),
-        ops.Fault(what="slowDisk", factor=3.0),
-    )  # fmt: skip
-    run.until_done()
-    assert [(round(time - run.began, 3), verb, what) for time, verb, what in run.hands.done] == [
-        (0.0, "fault", "slowDisk"), (2.0, "fault", "killNode"), (7.0, "mend", "killNode"),
-    ]  # fmt: skip
-
-
-def test_manifests_are_applied_with_the_namespaces_they_need(tmp_path: Any) -> None:
-    path = tmp_path / "things.yaml"
-    path.write_text(
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: team}\n"
-        "spec: {containers: [{name: main, image: x}]}\n---\n"
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {k: v}\n---\n"
-        "apiVersion: v1\nkind: Node\nmetadata: {name: machine}\n"
-        "status: {capacity: {cpu: 1, memory: 1Gi, pods: 10}}\n"
-    )
-    run = Run(ops.ApplyManifests(manifests=(str(path),)), ops.Barrier(stage="ready"))
-    run.until_done()
-    assert [item.name for item in run.world.objects("namespaces")] == ["team"]
-    assert [pod.namespace for pod in run.world.objects("pods")] == ["team"]
-    names = [item.name for item in run.world.objects("configmaps") if item.namespace == "default"]
-    assert names == ["c"]
-    assert "machine" not in [item.name for item in run.world.objects("nodes")]
-
-
-def test_a_trace_is_replayed_at_its_scaled_times(tmp_path: Any) -> None:
-    path = tmp_path / "pods.csv"
-    header = ("name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,"
-              "creation_time,deletion_time,scheduled_time")  # fmt: skip
-    path.write_text(
-        f"{header}\nlate,100,1,0,0,,LS,R,50,,0\nfirst,100,1,0,0,,LS,R,0,100,0\n"
-        "mid,200,1,0,0,,LS,R,25,30,0\n"
-    )
-    run = Run(ops.ReplayTrace(pods_csv=str(path), time_scale=10.0))
-    assert run.until_done() == pytest.approx(10.0, abs=0.15)
-    created = run.requests("create", "pods")
-    assert [time - created[0] for time in created] == pytest.approx([0.0, 2.5, 5.0])
-    deleted = run.requests("delete", "pods")
-    assert [time - created[0] for time in deleted] == pytest.approx([3.0, 10.0])
-    run.world.run(3.0)
-    assert [pod.name for pod in run.world.objects("pods")] == ["late"]
-
-
-def test_a_closed_loop_obeys_the_response_time_law() -> None:
-    """X = N / (R + Z): 5 clients, 20 ms answers, 80 ms thinking → 50 requests per second."""
-    run = Run(
-        ops.Load(verb="get", clients=5, think_seconds=0.08, duration_seconds=60.0, object_count=10),
-        delay_seconds=0.02,
-    )
-    run.until_done()
-    users = {user for _, user, verb, _, _ in run.world.server.requests if verb == "get"}
-    assert {f"load-{index}" for index in range(5)} <= users
-    count = sum(
-        1 for seconds, user, verb, resource, _ in run.world.server.requests
-        if user.startswith("load") and (verb, resource) == ("get", "configmaps")
-    )  # fmt: skip
-    assert count / 60.0 == pytest.approx(50.0, rel=0.04)
-
-
-def test_an_open_loop_sends_at_its_rate_whatever_the_answers_take() -> None:
-    run = Run(
-        ops.Load(verb="patch", resource="configmaps", rate=Rate(per_second=40.0), clients=3,
-                 duration_seconds=10.0, object_count=7),
-        delay_seconds=0.5,
-    )  # fmt: skip
-    run.until_done()
-    run.world.run(1.0)
-    patches = Counter(
-        user for _, user, verb, resource, _ in run.world.server.requests
-        if (verb, resource) == ("patch", "configmaps")
-    )  # fmt: skip
-    assert sum(patches.values()) == 400
-    assert max(patches.values()) - min(patches.values()) <= 1
-
-
-def test_lists_in_pages_and_storms() -> None:
-    run = Run(
-        ops.Load(verb="list", clients=2, think_seconds=1.0, duration_seconds=10.0,
-                 object_count=1200, list_limit=500, object_bytes=100),
-    )  # fmt: skip
-    run.until_done()
-    run.world.run(2.0)
-    lists = [user for _, user, verb, _, _ in run.world.server.requests
-             if verb == "list" and user.startswith("load")]  # fmt: skip
-    assert len(lists) % 3 == 0
-    assert len(lists) >= 2 * 3 * 6
-
-
-def test_load_creates_updates_and_deletes_what_exists() -> None:
-    for verb in ("create", "update", "delete"):
-        run = Run(
-            ops.Load(verb=verb, rate=Rate(per_second=10.0), duration_seconds=3.0, object_count=30)  # type: ignore[arg-type]
-        )
-        run.until_done()
-        run.world.run(1.0)
-        codes = Counter(
-            code
-            for (_, user, what, _, _), code in zip(
-                run.world.server.requests, run.world.server.codes, strict=True
+    def test_deployments_with_services_over_namespaces(self) -> None:
+        stage = Stage(
+            ops.CreateDeployments(
+                count=4, replicas=3, namespace="team", namespace_count=2, service=True,
+                name_prefix="web", pod=ops.PodShape(cpu_millicores=250, labels={"tier": "a"}),
             )
-            if user == "load" and what == verb
+        ).run()  # fmt: skip
+        assert sorted(item.name for item in stage.objects("namespaces")) == ["team-0", "team-1"]
+        deployments: list[Deployment] = stage.objects("deployments")
+        assert sorted(item.key for item in deployments) == [
+            ("team-0", "web-0"), ("team-0", "web-1"), ("team-1", "web-0"), ("team-1", "web-1"),
+        ]  # fmt: skip
+        services: list[Service] = stage.objects("services")
+        for deployment, service in zip(
+            sorted(deployments, key=lambda item: item.key),
+            sorted(services, key=lambda item: item.key),
+            strict=True,
+        ):
+            assert service.selector is not None
+            assert service.selector.matches(deployment.template.labels)
+            assert deployment.template.cpu_requested_millicores == 250
+            assert deployment.template.labels["tier"] == "a"
+        assert stage.driver.pods_expected_count == 12
+
+    def test_manifests_and_the_namespaces_they_need(self, tmp_path: Path) -> None:
+        path = tmp_path / "m.yaml"
+        path.write_text(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: lab}\n"
+            "spec: {containers: [{name: c}]}\n---\n"
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: defined}\n---\n"
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: defined}\n---\n"
+            "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n"
+            "status: {capacity: {cpu: 1, memory: 1Gi, pods: 1}}\n"
         )
-        assert set(codes) <= {200, 201}, (verb, codes)
-        assert sum(codes.values()) >= 30
+        stage = Stage(ops.ApplyManifests(manifests=(str(path),))).run()
+        order = [(row[3], row[4]) for row in stage.server.requests if row[2] == "create"]
+        assert order == [
+            ("namespaces", "defined"), ("namespaces", "lab"), ("pods", "a"), ("configmaps", "c"),
+        ]  # fmt: skip
+
+    def test_a_missing_file_is_told_before_anything_runs(self) -> None:
+        with pytest.raises(UserError) as caught:
+            Stage(ops.ApplyManifests(manifests=("/nowhere/m.yaml",)))
+        assert [item.code for item in caught.value.problems] == ["E001"]
+
+    def test_machines_join_at_their_rate(self) -> None:
+        stage = Stage(ops.CreateNodes(count=3, rate=Rate(per_second=2.0))).run()
+        assert stage.machines.joined == [(0.0, "joined-0"), (0.5, "joined-1"), (1.0, "joined-2")]
 
 
-def test_refused_requests_are_facts() -> None:
-    run = Run(ops.Scale(replicas=3, names=("nobody",)))
-    run.until_done()
-    assert "requests refused" in run.notes()
+class TestFailures:
+    def test_a_passing_failure_is_tried_again(self) -> None:
+        """Six tries, 0.1 s × 3ⁿ apart; what had been stored after all counts as created."""
+        stage = Stage(ops.CreatePods(count=1))
+        original = stage.server._create
+        tries: list[float] = []
+
+        def flaky(request: Request) -> None:
+            tries.append(stage.engine.now)
+            if len(tries) == 1:
+                original(request)
+            if len(tries) < 4:
+                request.code = 504
+            else:
+                original(request)
+
+        stage.server._create = flaky  # type: ignore[method-assign]
+        stage.run()
+        gaps = [later - sooner for sooner, later in pairwise(tries)]
+        assert gaps == pytest.approx([0.102, 0.302, 0.902])
+        assert len(stage.objects("pods")) == 1
+        assert stage.driver.done
+        assert stage.notes() == []
+
+    def test_a_lasting_failure_is_given_up_and_told(self) -> None:
+        stage = Stage(ops.CreatePods(count=2))
+        tries: list[float] = []
+
+        def broken(request: Request) -> None:
+            tries.append(stage.engine.now)
+            request.code = 500
+
+        stage.server._create = broken  # type: ignore[method-assign]
+        stage.run()
+        assert len(tries) == 2 * 6
+        assert stage.driver.done
+        assert stage.notes() == [("requests refused", "2 x create pods: 500")]
+
+    def test_a_refusal_is_not_repeated(self) -> None:
+        stage = Stage(ops.CreateNamespaces(count=1), ops.CreateNamespaces(count=1)).run()
+        assert stage.times("create", "namespaces") == pytest.approx([0.001, 0.003])
+        assert stage.notes() == [("requests refused", "1 x create namespaces: 409")]
 
 
-def test_faulty_files_are_told_before_anything_runs(tmp_path: Any) -> None:
-    path = tmp_path / "pod.yaml"
-    path.write_text(
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"
-        "spec: {containers: [{name: main, image: x, resources: {requests: {cpu: lots}}}]}\n"
+class TestBarriers:
+    def test_stages_open_one_after_another(self) -> None:
+        stage = Stage(
+            ops.CreatePods(count=20),
+            ops.Barrier(stage="scheduled"),
+            ops.StartCollectingMetrics(name="a"),
+            ops.Barrier(stage="ready"),
+            ops.StopCollectingMetrics(name="a"),
+        )
+        stage.kubelets_run_pods(1.0)
+        stage.run()
+        start, end = stage.driver.windows["a"]
+        assert stage.driver.done
+        assert start == pytest.approx(1.0, abs=0.02)
+        assert end == pytest.approx(2.0, abs=0.02)
+
+    def test_system_pods_and_other_namespaces_do_not_count(self) -> None:
+        stage = Stage(
+            ops.CreatePods(count=2, namespace="kube-system"),
+            ops.CreatePods(count=1, namespace="other"),
+            ops.Barrier(stage="gone", namespaces=("empty",)),
+            ops.Barrier(stage="scheduled", namespaces=("other",), timeout_seconds=5.0),
+        ).run()
+        assert stage.driver.done
+        assert stage.notes() == [("barrier timed out", "scheduled: 0 of 1 pods")]
+
+    def test_a_count_overrules_what_was_asked_for(self) -> None:
+        stage = Stage(ops.CreatePods(count=5), ops.Barrier(stage="ready", count=3))
+        stage.driver.start()
+        stage.engine.run(1.0)
+        for index, pod in enumerate(stage.objects("pods")[:3]):
+            assert not stage.driver.done
+            stage.write(pod, lambda new: setattr(new, "ready", True))
+            stage.engine.run(2.0 + index)
+        assert stage.driver.done
+
+    def test_deleted_pods_are_waited_for_and_not_expected(self) -> None:
+        stage = Stage(
+            ops.CreatePods(count=6, pod=ops.PodShape(labels={"app": "x"})),
+            ops.CreatePods(count=3, name_prefix="kept"),
+            ops.Barrier(stage="scheduled"),
+            ops.DeletePods(labels={"app": "x"}, grace_seconds=0.0),
+            ops.Barrier(stage="scheduled"),
+        )
+        stage.kubelets_run_pods(0.1)
+        stage.run()
+        assert stage.driver.done
+        assert {pod.name for pod in stage.objects("pods")} == {"kept-0", "kept-1", "kept-2"}
+        assert stage.driver.pods_expected_count == 3
+
+
+class TestChanging:
+    def _rollout(self, change: ops.Operation) -> Stage:
+        return Stage(
+            ops.CreateDeployments(replicas=2, name_prefix="web"),
+            change,
+            ops.Barrier(stage="ready", count=2),
+        )
+
+    @pytest.mark.parametrize(
+        "change", [ops.RolloutRestart(), ops.Scale(replicas=1)], ids=["restart", "scale"]
     )
-    for operation in (
-        ops.ApplyManifests(manifests=(str(path),)),
-        ops.CreatePods(count=1, pod=ops.PodShape(manifest=str(path))),
-        ops.CreateDeployments(pod=ops.PodShape(spec={"containers": []})),
-        ops.ReplayTrace(pods_csv=str(path)),
-    ):
-        with pytest.raises(UserError):
-            Run(operation)
+    def test_ready_means_that_the_change_was_followed(self, change: ops.Operation) -> None:
+        """Two old pods are ready all along: the barrier waits for the controller all the same."""
+        stage = self._rollout(change)
+        for name in ("a", "b"):
+            pod = Pod(
+                name=name, namespace="default", ready=True, node_name="n",
+                template=PodTemplates().template({"spec": {"containers": [{}]}}),
+            )  # fmt: skip
+            stage.server._commit("ADDED", pod, None)
+        stage.run(50.0)
+        assert not stage.driver.done
+        (deployment,) = stage.objects("deployments")
+        assert deployment.generation == 2
+
+        def followed(new: Deployment) -> None:
+            wanted = new.replica_count
+            new.observed_generation = 2
+            new.updated_count = new.current_count = new.available_count = wanted
+
+        stage.write(deployment, followed)
+        stage.engine.run(60.0)
+        assert stage.driver.done
+        assert stage.notes() == []
+
+    def test_a_restart_changes_the_template_and_nothing_else(self) -> None:
+        stage = Stage(ops.CreateDeployments(replicas=2), ops.Sleep(duration_seconds=1.0))
+        before = stage.run().objects("deployments")[0].template
+        again = Stage(ops.CreateDeployments(replicas=2), ops.RolloutRestart()).run()
+        after = again.objects("deployments")[0].template
+        assert after.digest != before.digest
+        assert after.labels == before.labels
+        assert after.manifest["spec"] == before.manifest["spec"]
+
+    def test_scaling_changes_what_is_expected(self) -> None:
+        stage = Stage(
+            ops.CreateDeployments(count=3, replicas=2), ops.Scale(replicas=5),
+            ops.DeleteObjects(names=("deployment-0",)),
+        ).run()  # fmt: skip
+        assert [item.replica_count for item in stage.objects("deployments")] == [5, 5]
+        assert stage.driver.pods_expected_count == 10
+
+
+class TestNodesAndFaults:
+    def test_faults_are_mended_after_their_time(self) -> None:
+        stage = Stage(
+            ops.Fault(what="slowDisk", after_seconds=3.0, duration_seconds=10.0, background=True),
+            ops.Sleep(duration_seconds=1.0),
+            ops.Fault(what="restartKubelets"),
+        ).run()
+        assert stage.machines.faults == [
+            (1.0, "break", "restartKubelets"), (3.0, "break", "slowDisk"),
+            (13.0, "mend", "slowDisk"),
+        ]  # fmt: skip
+        assert stage.driver.done
+
+    def test_a_drain_cordons_evicts_and_waits(self) -> None:
+        stage = Stage(ops.Drain(nodes=("n1",)))
+        stage.server._commit("ADDED", Node(name="n1"), None)
+        template = PodTemplates().template({"spec": {"containers": [{}]}})
+        for name, node in (("here", "n1"), ("elsewhere", "n2")):
+            pod = Pod(name=name, namespace="default", node_name=node, template=template)
+            stage.server._commit("ADDED", pod, None)
+        stage.run(20.0)
+        assert stage.objects("nodes")[0].unschedulable
+        evicted = [row[4] for row in stage.server.requests if row[3] == "pods/eviction"]
+        assert evicted == ["here"]
+        assert not stage.driver.done
+        pod = stage.server.objects["pods"]["default", "here"]
+        stage.server._commit("DELETED", pod, pod)
+        stage.engine.run(30.0)
+        assert stage.driver.done
+
+
+class TestTrace:
+    HEAD = (
+        "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,"
+        "creation_time,deletion_time,scheduled_time\n"
+    )
+
+    def test_pods_come_and_go_at_scaled_times(self, tmp_path: Path) -> None:
+        path = tmp_path / "pods.csv"
+        path.write_text(
+            self.HEAD
+            + "a,1000,1024,0,0,,LS,Running,0,400,0\n"
+            + "b,1000,1024,1,500,,LS,Running,100,,100\n"
+            + "c,2000,1024,1,500,,LS,Failed,200,300,200\n"
+        )
+        stage = Stage(ops.ReplayTrace(pods_csv=str(path), time_scale=100.0)).run()
+        assert stage.times("create", "pods") == pytest.approx([0.001, 1.001, 2.001])
+        assert stage.times("delete", "pods") == pytest.approx([3.001, 4.001])
+        assert [pod.name for pod in stage.objects("pods")] == ["b"]
+        assert stage.driver.pods_expected_count == 1
+
+
+def test_an_old_tracked_pod_leaves_at_the_cost_of_one_event() -> None:
+    """Deleting n pods costs the driver O(n): each event touches only its own pod."""
+    stage = Stage(ops.CreatePods(count=300), ops.DeletePods(grace_seconds=0.0))
+    tracker = stage.driver.tracker
+    stage.driver.start()
+    stage.engine.run(0.5)
+    left = tracker.leaving(list(tracker.informer.objects.values()))
+    looked: list[int] = []
+    tracker.listeners.append(lambda: looked.append(len(left)))
+    for pod in list(tracker.informer.objects.values()):
+        event = WatchEvent("DELETED", "pods", pod.key, pod, pod, 10**6, 0.0)
+        tracker.informer._deliver([event])
+    assert looked == list(range(len(looked) - 1, -1, -1))
