@@ -59,11 +59,11 @@ def validity(name: str) -> list[str]:
     profile = _load_profile(name)
     rows = list(parameters(profile))
     assumed = [key for key, _, source in rows if "assumed" in str(source).lower()]
-    lines = [
-        f"{profile.name}: {profile.description}.",
-        f"{len(rows) - len(assumed)} of {len(rows)} parameters are measured, published or upstream"
-        f" constants, {len(assumed)} are assumed.",
-    ]
+    counts = (
+        f"{len(rows)} parameters, {len(assumed)} of them assumed; the others are measured,"
+        " published or upstream constants."
+    )
+    lines = [f"{profile.name}: {profile.description}.", counts]
     if assumed:
         lines.append("Assumed: " + ", ".join(assumed) + ".")
     return lines
