@@ -15,9 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from sim.base.objects import RESOURCE_TYPES, APIObject
+import numpy as np
+import numpy.typing as npt
+
+from sim.base.objects import RESOURCE_TYPES, APIObject, Key
 from sim.components import registry
 from sim.components.apiserver_background import Background
 from sim.components.apiserver_facts import CommitFacts
@@ -44,6 +48,8 @@ from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 from sim.engine.tables import Recorder
 
+_ADOPT_RETRY_SECONDS = 0.5
+"""Between attempts to watch a cache that is still being filled (assumed)."""
 _TURN_SECONDS = 2e-6
 """CPU of a wake-up that finds the process busy (assumed; what matters is its turn)."""
 _MUTATING_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -229,6 +235,9 @@ class APIServer:
         self.spin_cpu_seconds = 0.0
         """CPU burnt on otherwise idle cores; in no host's accounts because it delays nobody."""
         self.background = Background(self)
+        self.on_down: Callable[[APIServer], object] = _ignore
+        self.on_up: Callable[[APIServer], object] = _ignore
+        """Told to the balancer, which moves the fleets' watches."""
 
     # --------------------------------------------------------------------------- lifecycle
 
@@ -252,6 +261,7 @@ class APIServer:
             for ticket in level.abandon():
                 ticket.argument.seats = 0
                 self._respond(ticket.argument)
+        self.on_down(self)
         self.fanout.reset()
         for cache in self.fanout.caches.values():
             cache.initialized = False
@@ -272,6 +282,7 @@ class APIServer:
                 (engine.now, f"kube-apiserver/{self.index}", "serving again", "")
             )
             self._reads.initialize_caches()
+            self.on_up(self)
             if then is not None:
                 then(self)
 
@@ -544,6 +555,25 @@ class APIServer:
     def watch_fleet(self, fleet: FleetWatcher) -> None:
         """Register the watches of a fleet."""
         self.fanout.cache(fleet.resource).fleets.append(fleet)
+
+    def adopt(
+        self, fleet: FleetWatcher, members: npt.NDArray[np.bool_], known: dict[Key, APIObject]
+    ) -> None:
+        """Take over members of a fleet: each makes a watch request and gets what it has missed."""
+        cache = self.fanout.cache(fleet.resource)
+        if not self.serving or not cache.initialized:
+            retry = partial(self._adopt_later, fleet, members)
+            self.engine.call_later(_ADOPT_RETRY_SECONDS, retry, known)
+            return
+        cost = self.law.request_cost("watch", fleet.resource, "")
+        each = cost.authentication_seconds + cost.before_seconds + cost.after_seconds
+        demand = each * float(np.count_nonzero(members))
+        self.run(demand, partial(self.fanout.catch_up, fleet, members), known)
+
+    def _adopt_later(
+        self, fleet: FleetWatcher, members: npt.NDArray[np.bool_], known: dict[Key, APIObject]
+    ) -> None:
+        self.adopt(fleet, members, known)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Forget a watch that its client has closed."""

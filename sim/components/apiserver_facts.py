@@ -18,6 +18,7 @@ from sim.base.objects import (
     Endpoints,
     EndpointSlice,
     EventRecord,
+    Generic,
     HorizontalPodAutoscaler,
     Job,
     Namespace,
@@ -284,7 +285,7 @@ class CommitFacts:
         new = event.new
         old = event.old
         changed = event.type == "MODIFIED" and old is not None
-        columns = _COLUMNS.get(resource)
+        columns = None if isinstance(new, Generic) else _COLUMNS.get(resource)
         if changed and columns is None:
             return
         detail: dict[str, Any] = {}

@@ -6,9 +6,8 @@ per job.
 
 **Modelled:** facts c.1, c.3: in-order fill and dispatch, shared serialisation, per-watcher send,
 eviction of slow watchers with the dispatcher's time budget, progress notifications for consistent
-reads, bookmarks as CPU.
-**Not modelled:** flow-control windows of HTTP/2; the dispatcher's own pause while it waits for
-blocked watchers.
+reads, bookmarks as CPU, the flow-control window of a watch.
+**Not modelled:** the dispatcher's own pause while it waits for blocked watchers.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from sim.base.objects import APIObject, Key
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.apiserver_runqueue import RunQueue
 from sim.components.ports import FleetWatcher, Watcher, WatchEvent
@@ -33,6 +34,8 @@ PROGRESS_PERIOD_SECONDS = 0.1
 _BUDGET_SECONDS_PER_SECOND = 0.05
 _BUDGET_MAX_SECONDS = 0.1
 """**Source:** time_budget.go :: refreshPerSecond, maxBudget."""
+_WINDOW_BYTES = 4 << 20
+"""**Source:** golang.org/x/net/http2 :: transportDefaultStreamFlow."""
 _CHUNKS_PER_LANE_COUNT = 16
 
 
@@ -40,12 +43,14 @@ class _Batch:
     """The deliveries of one batch of one resource, until the last has arrived."""
 
     __slots__ = ("cache_seconds", "delivery_count", "event_count", "first_seconds",
-                 "last_seconds", "open_count", "resource", "time_seconds")  # fmt: skip
+                 "last_seconds", "open_count", "resource", "revision",
+                 "time_seconds")  # fmt: skip
 
     def __init__(self, events: list[WatchEvent], now_seconds: float) -> None:
         newest = events[-1]
         self.time_seconds = newest.commit_seconds
         self.resource = newest.resource
+        self.revision = newest.revision
         self.event_count = len(events)
         self.cache_seconds = now_seconds - newest.commit_seconds
         self.first_seconds = -1.0
@@ -298,7 +303,9 @@ class Fanout:
         for watcher in chunk:
             state = watcher.state
             events = state.pending
-            if events:
+            if state.unread_bytes > _WINDOW_BYTES:
+                state.stalled = True
+            elif events:
                 state.pending = []
                 arrivals.append((watcher, events))
         if self.network_seconds > 0.0:
@@ -318,6 +325,8 @@ class Fanout:
                 watcher.deliver(events)
                 continue
             state.inbox.extend(events)
+            for event in events:
+                state.unread_bytes += event.new.size_bytes
             if state.joined and not state.decoding:
                 self._decode(watcher)
 
@@ -331,6 +340,9 @@ class Fanout:
             self._write_row(batch)
 
     def _write_row(self, batch: _Batch) -> None:
+        cache = self.caches[batch.resource]
+        if batch.revision > cache.delivered_revision:
+            cache.delivered_revision = batch.revision
         self._rows.append(
             (
                 batch.time_seconds,
@@ -356,6 +368,7 @@ class Fanout:
         events = state.inbox
         state.inbox = []
         if watcher.process is None:
+            state.unread_bytes = 0
             watcher.deliver(events)
             return
         state.decoding = True
@@ -365,6 +378,12 @@ class Fanout:
     def _decoded(self, argument: tuple[Watcher, Any, list[WatchEvent]]) -> None:
         watcher, state, events = argument
         state.decoding = False
+        for event in events:
+            state.unread_bytes -= event.new.size_bytes
+        if state.stalled and state.unread_bytes <= _WINDOW_BYTES and not watcher.closed:
+            state.stalled = False
+            if state.pending:
+                self._enqueue_chunks([watcher], _Batch(state.pending, self._engine.now))
         if watcher.closed or watcher.state is not state:
             return
         watcher.deliver(events)
@@ -373,11 +392,39 @@ class Fanout:
 
     # ------------------------------------------------------------------------------ fleets
 
-    def _dispatch_own(self, fleet: FleetWatcher, events: list[WatchEvent], batch: _Batch) -> None:
+    def catch_up(
+        self, fleet: FleetWatcher, members: npt.NDArray[np.bool_], known: dict[Key, APIObject]
+    ) -> None:
+        """Send what members have missed since they knew ``known``; each lists anew.
+
+        Args:
+            fleet: whose members have come to this replica.
+            members: which of them: (n_members,) bool.
+            known: the state that they had seen.
+        """
+        events = self.cache(fleet.resource).difference(known, self._engine.now)
+        if not events:
+            return
+        batch = _Batch(events, self._engine.now)
+        wanted = members & fleet.connected & (fleet.replica_index == self._index)
+        if fleet.mode == "all":
+            self._dispatch_all(fleet, events, batch, wanted)
+        else:
+            self._dispatch_own(fleet, events, batch, wanted)
+
+    def _dispatch_own(
+        self,
+        fleet: FleetWatcher,
+        events: list[WatchEvent],
+        batch: _Batch,
+        wanted: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         """Find the member that each event concerns; one job sends them all."""
         member_of = fleet.member_of
         assert member_of is not None
         connected, replica = fleet.connected, fleet.replica_index
+        if wanted is not None:
+            connected = wanted
         here = self._index
         found: list[tuple[int, WatchEvent]] = []
         demand = 0.0
@@ -426,13 +473,21 @@ class Fanout:
             if connected[member]:
                 deliver(member, event)
 
-    def _dispatch_all(self, fleet: FleetWatcher, events: list[WatchEvent], batch: _Batch) -> None:
+    def _dispatch_all(
+        self,
+        fleet: FleetWatcher,
+        events: list[WatchEvent],
+        batch: _Batch,
+        wanted: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         """Charge the CPU of all members and tell the fleet when each one gets the events.
 
         The times are a forecast made when the sending starts, from the share of the host's cores
         that the lanes get then: members are reached one after another, by all lanes.
         """
-        mask = fleet.connected & (fleet.replica_index == self._index)
+        mask = wanted
+        if mask is None:
+            mask = fleet.connected & (fleet.replica_index == self._index)
         count = int(mask.sum())
         if count == 0:
             return

@@ -190,9 +190,7 @@ class Reads:
         """List every known resource from etcd, all at once, and start from that."""
         generation = self._server.fanout.generation
         for resource in self._server.fanout.caches:
-            self._storage.list_objects(
-                resource, "", 0, self._initial_list, (resource, generation)
-            )
+            self._storage.list_objects(resource, "", 0, self._initial_list, (resource, generation))
 
     def _initial_list(self, answer: Any) -> None:
         (resource, generation), found, revision, error = answer

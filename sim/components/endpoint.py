@@ -10,14 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from sim.base.objects import APIObject
+from sim.base.objects import APIObject, Key
 from sim.components import registry
 from sim.components.apiserver import APIServer
 from sim.components.ports import FleetWatcher, Request, Watcher
 from sim.engine.engine import Engine
 
 _CONNECTION_REFUSED_CODE = 503
+_NOWHERE = -1
+_RECONNECT_SECONDS = 1.2
+"""Mean of client-go's first back-off, 0.8 s with full jitter, for all members at once."""
 
 
 class LoadBalancer:
@@ -31,12 +35,13 @@ class LoadBalancer:
         self._next = 0
         self._fleets: list[FleetWatcher] = []
         group = replicas[0].group
+        self._lost: list[tuple[FleetWatcher, npt.NDArray[np.bool_], dict[Key, APIObject]]] = []
         for replica in replicas:
             replica.join(group)
+            replica.on_down = self._replica_down
+            replica.on_up = self._reconnect
 
-    def preload(
-        self, objects: list[APIObject], store: Callable[[list[APIObject]], object]
-    ) -> None:
+    def preload(self, objects: list[APIObject], store: Callable[[list[APIObject]], object]) -> None:
         """Take an initial state into etcd and every replica's caches, spending no time.
 
         Args:
@@ -110,6 +115,30 @@ class LoadBalancer:
         self._fleets.append(watcher)
         for replica in self.replicas:
             replica.watch_fleet(watcher)
+
+    def _replica_down(self, replica: APIServer) -> None:
+        """Fleets' members of a dead replica look for another one after client-go's back-off."""
+        for fleet in self._fleets:
+            members = fleet.replica_index == replica.index
+            if members.any():
+                known = replica.fanout.cache(fleet.resource).as_delivered()
+                fleet.replica_index[members] = _NOWHERE
+                self._lost.append((fleet, members, known))
+        self._engine.call_later(_RECONNECT_SECONDS, self._reconnect)
+
+    def _reconnect(self, _: object) -> None:
+        serving = [replica for replica in self.replicas if replica.serving]
+        if not serving:
+            return  # the first replica that comes up takes everybody
+        lost, self._lost = self._lost, []
+        for fleet, members, known in lost:
+            homes = np.flatnonzero(members) % len(serving)
+            for turn, replica in enumerate(serving):
+                share = np.zeros(fleet.member_count, dtype=np.bool_)
+                share[np.flatnonzero(members)[homes == turn]] = True
+                if share.any():
+                    fleet.replica_index[share] = replica.index
+                    replica.adopt(fleet, share, known)
 
     def unwatch(self, watcher: Watcher) -> None:
         """The client closes its watch."""

@@ -120,7 +120,7 @@ class WatcherState:
     """What the server keeps for one watcher."""
 
     __slots__ = ("blocked", "channel_count", "decoding", "inbox", "joined", "last_bookmark_seconds",
-                 "pending", "plain")  # fmt: skip
+                 "pending", "plain", "stalled", "unread_bytes")  # fmt: skip
 
     def __init__(self, channel_count: int, plain: bool) -> None:
         self.pending: list[WatchEvent] = []
@@ -135,6 +135,10 @@ class WatcherState:
         self.inbox: list[WatchEvent] = []
         """Events at the client that wait for its CPU or for the initial state."""
         self.decoding = False
+        self.unread_bytes = 0
+        """Sent and not yet read by a client whose CPU is modelled."""
+        self.stalled = False
+        """Whether the flow-control window is full: nothing more can be sent."""
         self.last_bookmark_seconds = 0.0
 
 
@@ -142,7 +146,8 @@ class WatchCache:
     """Objects, history and watchers of one resource on one replica."""
 
     __slots__ = (
-        "_by_name", "_by_namespace", "_by_node", "_cluster_wide", "backlog", "fleets",
+        "_by_name", "_by_namespace", "_by_node", "_cluster_wide", "backlog",
+        "delivered_revision", "fleets",
         "initialized", "objects", "resource", "revision", "ring", "size_bytes", "watcher_count",
     )  # fmt: skip
 
@@ -154,6 +159,8 @@ class WatchCache:
         self.initialized = True
         self.backlog: list[WatchEvent] = []
         """Events that came while the cache was being listed."""
+        self.delivered_revision = 0
+        """Newest revision of a batch all of whose deliveries have arrived."""
         self.ring = Ring()
         self.size_bytes = 0
         """Stored bytes of all objects."""
@@ -192,6 +199,31 @@ class WatchCache:
         for event in backlog:
             if event.revision > revision:
                 self.apply(event)
+
+    def as_delivered(self) -> dict[Key, APIObject]:
+        """Return the objects as the watchers know them: without what is still on its way."""
+        known = dict(self.objects)
+        for event in reversed(self.ring.since(self.delivered_revision) or list(self.ring)):
+            if event.old is None:
+                known.pop(event.key, None)
+            else:
+                known[event.key] = event.old
+        return known
+
+    def difference(self, known: dict[Key, APIObject], now_seconds: float) -> list[WatchEvent]:
+        """Return the events that lead from ``known`` to the present state, deletions first."""
+        resource, revision = self.resource, self.revision
+        found = [
+            WatchEvent("DELETED", resource, key, item, item, revision, now_seconds)
+            for key, item in known.items()
+            if key not in self.objects
+        ]
+        for key, item in self.objects.items():
+            old = known.get(key)
+            if old is None or old.resource_version != item.resource_version:
+                kind = "ADDED" if old is None else "MODIFIED"
+                found.append(WatchEvent(kind, resource, key, item, old, revision, now_seconds))
+        return found
 
     def select(
         self, namespace: str, selector: Callable[[APIObject], bool] | None
