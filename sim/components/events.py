@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated, TypeVar
 
 from annotated_types import Ge, Gt
@@ -123,6 +124,7 @@ class EventRecorder:
         self._buckets: dict[_Key, tuple[float, float]] = {}
         self._observed: dict[_Key, _Observed] = {}
         self._name_count = 0
+        self._salts: dict[str, int] = {}
         self.source = source
         self.reported_count = 0
         """Events that components reported."""
@@ -286,10 +288,11 @@ class EventRecorder:
 
     def _suffix(self, source: str) -> str:
         """Return 16 hexadecimal digits, as upstream's time stamps in event names are."""
-        value = self._name_count
-        for character in source:
-            value = (value * 1099511628211 + ord(character)) & _NAME_MASK
-        return f"{value:016x}"
+        salt = self._salts.get(source)
+        if salt is None:
+            digest = sha256(source.encode()).digest()
+            salt = self._salts[source] = int.from_bytes(digest[:8], "big")
+        return f"{salt + self._name_count & _NAME_MASK:016x}"
 
     # events.k8s.io: in parallel, repeats are a series
 
