@@ -38,9 +38,8 @@ class NodeIdentity:
             if request.attempt_count < RETRY_COUNT_MAX:
                 request.attempt_count += 1
                 delay = request.retry_after_seconds
-                fleet.engine.call_later(delay if delay > 1.0 else 1.0, fleet.send, request)
+                fleet.engine.call_later(delay if delay > 1.0 else 1.0, fleet.sender, request)
                 return
-        fleet.in_flight_count -= 1
         if request.then is not None:
             request.then(request)
 
@@ -67,8 +66,10 @@ class FleetIdentities:
         self.groups = groups
         self.process = process
         self.cpu_per_request_seconds = cpu_per_request_seconds
+        spends_cpu = process is not None and cpu_per_request_seconds > 0.0
+        self.sender = self._send_from_process if spends_cpu else endpoint.send
+        """Puts a request on the network, after the CPU it costs where that is modelled."""
         self.members: list[NodeIdentity] = []
-        self.in_flight_count = 0
         self.rejected_count = 0
 
     def add(self, node_name: str) -> None:
@@ -77,22 +78,18 @@ class FleetIdentities:
         user = prefix + node_name if prefix.endswith(":") else prefix
         self.members.append(NodeIdentity(self, len(self.members), user))
 
-    def send(self, request: Request) -> None:
-        """Put a request on the network, after the CPU it costs where that is modelled."""
-        if self.process is not None and self.cpu_per_request_seconds > 0.0:
-            self.process.run(self.cpu_per_request_seconds, self.endpoint.send, request)
-        else:
-            self.endpoint.send(request)
+    def _send_from_process(self, request: Request) -> None:
+        assert self.process is not None
+        self.process.run(self.cpu_per_request_seconds, self.endpoint.send, request)
 
 
 class FleetClient:
     """One clientset per member: the token buckets of one purpose. ``qps`` 0 means no limit."""
 
     def __init__(self, identities: FleetIdentities, qps: float, burst: int) -> None:
-        self._identities = identities
         self._members = identities.members
         self._engine = identities.engine
-        self._send = identities.send
+        self._send = identities.sender
         self._tokens: list[float] = []
         self._last_seconds: list[float] = []
         self.qps = qps
@@ -112,7 +109,6 @@ class FleetClient:
         now = self._engine.now
         request.submitted_seconds = now
         self.request_count += 1
-        self._identities.in_flight_count += 1
         qps = self.qps
         if qps > 0.0:
             tokens = self._tokens[index] + (now - self._last_seconds[index]) * qps - 1.0

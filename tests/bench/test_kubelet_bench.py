@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from sim.base.objects import ContainerSpec, Node, Pod, PodTemplate
 from sim.components import facts
 from sim.components.container_runtime import ContainerRuntime
+from sim.components.image_network import SharedBandwidth
 from sim.components.kubelet_fleet import KubeletFleet
 from sim.components.kubelet_params import KubeletParams
 from sim.components.overlay import Overlay, OverlayParams
@@ -140,3 +143,46 @@ def test_heartbeats(benchmark: Any, bench_size: Callable[[int, int], int]) -> No
     loops = fleets[-1].loops
     assert 5.5 * node_count <= loops.lease_count <= 6.0 * node_count
     assert 0.1 * node_count <= loops.status_count <= 0.4 * node_count
+
+
+def test_overlay_node_event(benchmark: Any, bench_size: Callable[[int, int], int]) -> None:
+    """A joined node reaches the agents of all others: one array operation per node."""
+    node_count = bench_size(100, 5_000)
+    rounds = bench_size(2, 50)
+    engine, _, fleet = build(node_count + rounds)
+    overlay = fleet.overlay
+    overlay.start()
+    times = np.full(node_count + rounds, 1.0)
+    events = []
+    for index in range(node_count, node_count + rounds):
+        overlay._published[index] = False
+        overlay.agent_ready[index] = False
+        name = overlay.names[index]
+        node = Node(name=name, pod_cidr="10.99.0.0/24", backend_annotated=True)
+        events.append(WatchEvent("ADDED", "nodes", node.key, node, None, index, 1.0))
+    deliveries = iter(events)
+    benchmark.pedantic(lambda: overlay._deliver([next(deliveries)], times), rounds=rounds)
+    assert overlay.entry_count == 3 * node_count * rounds
+    assert len(overlay.programmed_seconds(node_count)) == node_count
+    assert engine.now == 0.0
+
+
+def test_shared_registry(benchmark: Any, bench_size: Callable[[int, int], int]) -> None:
+    """Transfers of all nodes from one registry: start and end of each is O(log n)."""
+    count = bench_size(50, 5_000)
+
+    def work() -> tuple[float, int]:
+        engine = Engine(1)
+        network = SharedBandwidth(engine, 125e6, 1250e6)
+        ends: list[float] = []
+        for node in range(count):
+            size = 50e6 + 1e3 * node
+            engine.call_later(1e-4 * node, lambda item: network.start(*item),
+                              (node, size, lambda _: ends.append(engine.now), None))  # fmt: skip
+        engine.run(1e7)
+        return max(ends), len(ends)
+
+    last, ended = benchmark.pedantic(work, rounds=bench_size(1, 3))
+    assert ended == count
+    total = sum(50e6 + 1e3 * node for node in range(count))
+    assert total / 1250e6 <= last <= total / 1250e6 + 1.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.base.objects import Lease, Node, Pod, PodTemplate
+from sim.base.objects import ContainerSpec, Lease, Node, Pod, PodTemplate
 from sim.components.kubelet_params import KubeletParams
 from sim.costs.kubelet import simulated_kubelet_law
 from tests.unit.components.kubelet_rig import PAUSE, Rig, make_node
@@ -296,4 +296,31 @@ def test_requests_per_pod_are_those_of_the_measurement(shared_dir: Path, simulat
         for key, expected in per_unit(shared_dir, scenario).items():
             if key[1] in PODS:
                 assert counts[key] / 100 == expected, (scenario, key)
+    rig.check()
+
+
+def test_exits_and_restarts_survive_a_restarted_kubelet() -> None:
+    """Whatever a crash-looping container was doing, it goes on when the kubelet is back."""
+    short = ContainerSpec(name="loop", run_seconds=0.8)
+    template = PodTemplate(manifest={}, containers=(short,))
+    rig = Rig(8)
+    for index in range(8):
+        rig.at(0.07 * index, rig.create, f"loop-{index}", index, template)
+    # the restart of each kubelet falls into another phase: running, noticing, starting, waiting
+    rig.at(1.5, rig.fleet.restart_kubelets, 4.0)
+    away: list[int] = []
+
+    def look(_: None) -> None:
+        for node, up in enumerate(rig.fleet.context.up):
+            if not up:
+                away.append(rig.runtime.operation_counts[node])
+        rig.engine.call_later(0.05, look)
+
+    rig.engine.call_later(1.5, look)
+    rig.engine.run(60.0)
+    assert away
+    assert set(away) == {0}
+    counts = [rig.pod(f"loop-{index}").restart_count for index in range(8)]
+    assert min(counts) >= 3
+    assert rig.runtime.operation_counts == [0] * 8
     rig.check()
