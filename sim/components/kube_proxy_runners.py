@@ -35,6 +35,7 @@ IntArray = npt.NDArray[np.int64]
 Nodes = IntArray | slice
 
 _RING_COUNT = 64
+"""A power of two, so that a position is a mask away."""
 _RING_RESERVE_COUNT = 40
 _JITTER_POOL_COUNT = 8192
 _NO_SYNC = np.inf
@@ -293,7 +294,7 @@ class ProxyRunners:
             number = np.maximum(number, self.closed_number[nodes] + 1)
             self.number[nodes] = number
             self._snapshot = None
-        self._ring[number % len(self._ring), self._order[nodes]] = done
+        self._ring[number & (len(self._ring) - 1), self._order[nodes]] = done
         self.closed_number[nodes] = number
         self.requested[nodes] = False
         self.start[nodes] = done + self.timer_seconds
@@ -400,14 +401,14 @@ class ProxyRunners:
 
     def completions(self, numbers: IntArray) -> FloatArray:
         """Return when the syncs of these numbers, closed on every node, are complete: (n,)."""
-        done: FloatArray = self._ring[numbers % len(self._ring), self._order]
+        done: FloatArray = self._ring[numbers & (len(self._ring) - 1), self._order]
         return done
 
     def completion(self, node_index: int, number: int) -> float:
         """Return when a sync of one node is complete, infinite while that is not known."""
         if number > self.closed_number[node_index]:
             return np.inf
-        return float(self._ring[number % len(self._ring), node_index])
+        return float(self._ring[number & (len(self._ring) - 1), node_index])
 
     def next_flush_seconds(self) -> float:
         """Return when to close what no later arrival will close."""
