@@ -2,6 +2,8 @@
 
 Nodes become v1 Nodes with their GPUs as extended resources; pods become v1 Pods with creation and
 deletion times, in seconds of the trace.
+**Not modelled:** on which card of a node a fraction of a GPU lands: a node may be filled with
+fractions that no single card could hold.
 **Source:** column meanings: `data/README.md` beside the measured data; the label and resource names
 of the published manifests of the same trace (`data/k8s-sims`).
 """
@@ -11,8 +13,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sim.base.errors import Problem, UserError
 
@@ -28,6 +31,22 @@ _POD_COLUMNS = (
 MAX_PODS_COUNT = 1001
 """Pods per node in the published manifests of this trace."""
 NEVER = -1.0
+_PROBLEMS_MAX = 100
+QOS_LABEL = "alibabacloud.com/qos"
+
+
+class Shape(NamedTuple):
+    """Requests and class of a pod."""
+
+    cpu_millicores: int
+    memory_mib: int
+    gpu_count: int
+    gpu_milli: int
+    """Thousandths of each GPU."""
+    gpu_models: str
+    """Acceptable models, separated by ``|``; empty for any."""
+    qos: str
+    """Class in the trace: LS, BE, Burstable or Guaranteed; becomes a label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +57,8 @@ class TracePod:
     creation_seconds: float
     deletion_seconds: float
     """NEVER if the trace does not delete it."""
-    shape: tuple[int, int, int, int, str]
-    """(cpu millicores, memory MiB, GPUs, thousandths of each GPU, GPU models): what pods share."""
+    shape: Shape
+    """What pods share."""
 
 
 def _rows(path: str | Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
@@ -72,10 +91,19 @@ def _parse(
 ) -> list[Any]:
     made: list[Any] = []
     problems: list[Problem] = []
+    names: set[str] = set()
     for line, row in _rows(path, columns):
         try:
+            if None in row or None in row.values():
+                raise ValueError("another number of fields than in the header")
+            name = row[columns[0]].strip()
+            if not name or name in names:
+                raise ValueError(f"the name {name!r} is empty or was there before")
+            names.add(name)
             made.append(convert(row))
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
+            if len(problems) >= _PROBLEMS_MAX:
+                break
             problems.append(
                 Problem(
                     code="E035", message=f"row cannot be read: {error}", file=str(path), line=line
@@ -95,6 +123,16 @@ def _amount(row: Mapping[str, str], column: str) -> int:
     return value
 
 
+def _time(row: Mapping[str, str], column: str, default: float | None = None) -> float:
+    text = row[column].strip()
+    if not text and default is not None:
+        return default
+    value = float(text)
+    if not 0.0 <= value < inf:
+        raise ValueError(f"{column} is not a time: {text}")
+    return value
+
+
 def load_nodes(path: str | Path, gpu: GPUMode = "milli") -> list[dict[str, Any]]:
     """Return the v1 Nodes of a node list.
 
@@ -103,10 +141,13 @@ def load_nodes(path: str | Path, gpu: GPUMode = "milli") -> list[dict[str, Any]]
     """
 
     def convert(row: dict[str, str]) -> dict[str, Any]:
-        name = row["sn"]
+        name = row["sn"].strip()
+        cpu, memory = _amount(row, "cpu_milli"), _amount(row, "memory_mib")
+        if not cpu or not memory:
+            raise ValueError(f"{name} has no cpu or no memory")
         capacity = {
-            "cpu": f"{_amount(row, 'cpu_milli')}m",
-            "memory": f"{_amount(row, 'memory_mib')}Mi",
+            "cpu": f"{cpu}m",
+            "memory": f"{memory}Mi",
             "pods": str(MAX_PODS_COUNT),
         }
         labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
@@ -136,20 +177,21 @@ def load_pods(path: str | Path) -> list[TracePod]:
     """
 
     def convert(row: dict[str, str]) -> TracePod:
-        created = float(row["creation_time"])
-        deleted = float(row["deletion_time"]) if row["deletion_time"] else NEVER
+        created = _time(row, "creation_time")
+        deleted = _time(row, "deletion_time", NEVER)
         if 0.0 <= deleted < created:
             raise ValueError(f"deleted at {deleted:g} before its creation at {created:g}")
         return TracePod(
-            row["name"],
+            row["name"].strip(),
             created,
             deleted,
-            (
+            Shape(
                 _amount(row, "cpu_milli"),
                 _amount(row, "memory_mib"),
                 _amount(row, "num_gpu"),
                 _amount(row, "gpu_milli"),
-                row["gpu_spec"],
+                row["gpu_spec"].strip(),
+                row["qos"].strip(),
             ),
         )
 
@@ -157,11 +199,9 @@ def load_pods(path: str | Path) -> list[TracePod]:
     return sorted(pods, key=lambda pod: pod.creation_seconds)
 
 
-def pod_manifest(
-    shape: tuple[int, int, int, int, str], namespace: str, gpu: GPUMode = "milli"
-) -> dict[str, Any]:
+def pod_manifest(shape: Shape, namespace: str, gpu: GPUMode = "milli") -> dict[str, Any]:
     """Return the v1 Pod (without a name) of all pods of one shape."""
-    cpu, memory, gpus, milli, models = shape
+    cpu, memory, gpus, milli, models, qos = shape
     requests = {"cpu": f"{cpu}m", "memory": f"{memory}Mi"}
     if gpus and gpu == "milli":
         requests[GPU_MILLI] = str(gpus * milli)
@@ -186,9 +226,10 @@ def pod_manifest(
                 "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}
             }
         }
+    labels = {"app": "openb", QOS_LABEL: qos} if qos else {"app": "openb"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"namespace": namespace, "labels": {"app": "openb"}},
+        "metadata": {"namespace": namespace, "labels": labels},
         "spec": spec,
     }

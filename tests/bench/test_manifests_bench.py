@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from sim.base.objects import Node, Pod
+from sim.components.facts import FAULTS
+from sim.engine.engine import Engine
+from sim.engine.tables import Recorder
+from sim.workload.arrivals import Rate
+from sim.workload.driver import WorkloadDriver
 from sim.workload.manifests import ObjectReader, load_manifests
+from sim.workload.operations import CreatePods
 from sim.workload.pod_templates import PodTemplates
 
 Pick = Callable[[Any, Any], Any]
@@ -31,3 +37,41 @@ def test_convert_manifests(benchmark: Any, bench_size: Pick, shared_dir: Path) -
         )
 
     assert benchmark(convert) == TOTALS[size]
+
+
+class _Client:
+    """Answers every request after a millisecond, at the cost of one event."""
+
+    endpoint = None
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.count = 0
+
+    def client(self, *_: Any, **__: Any) -> _Client:
+        return self
+
+    def submit(self, request: Any) -> None:
+        self.count += 1
+        request.code = 201
+        request.result = request.api_object
+        self._engine.call_later(0.001, request.then, request)
+
+
+@pytest.mark.benchmark(group="workload")
+def test_create_pods_at_a_rate(benchmark: Any, bench_size: Pick) -> None:
+    """The driver's own cost per pod: pacing, object, request, answer; nothing behind it."""
+    count = bench_size(100, 20_000)
+
+    def create() -> tuple[bool, int]:
+        engine = Engine(1)
+        client: Any = _Client(engine)
+        operation = CreatePods(count=count, rate=Rate(per_second=100.0))
+        nobody: Any = None
+        reader = ObjectReader(PodTemplates())
+        driver = WorkloadDriver(engine, Recorder([FAULTS]), client, [operation], reader, nobody)
+        driver.start()
+        engine.run(1e9)
+        return driver.done, client.count
+
+    assert benchmark(create) == (True, count)
