@@ -19,7 +19,7 @@ from sim.base.objects import Generic
 from sim.components.etcd import Etcd, EtcdParams
 from sim.components.etcd_process import GoProcess
 from sim.components.etcd_reads import Read
-from sim.components.etcd_watch import MORE_EVENT_RATIO
+from sim.components.etcd_watch import MORE_EVENT_RATIO, Stream
 from sim.components.facts import ETCD_BACKEND_COMMITS, ETCD_COMMITS, FAULTS
 from sim.components.ports import WatchEvent, Write
 from sim.costs.disk import DISKS, DiskParams
@@ -338,30 +338,32 @@ def predict_watch_fanout(
     delivered = [0]
 
     decoding = [0]
-    queue: deque[tuple[int, list[WatchEvent]]] = deque()
+    queue: deque[tuple[Stream, list[WatchEvent]]] = deque()
+    watches = bench.etcd.watches
 
     def decode_next() -> None:
         while queue and decoding[0] < CORE_COUNT:
-            group_count, events = queue.popleft()
+            stream, events = queue.popleft()
             decoding[0] += 1
-            messages = group_count * (1.0 + MORE_EVENT_RATIO * (len(events) - 1))
-            bench.client.run(wake_seconds, event_seconds * messages, decoded, (group_count, events))
+            messages = stream.watcher_count * (1.0 + MORE_EVENT_RATIO * (len(events) - 1))
+            bench.client.run(wake_seconds, event_seconds * messages, decoded, (stream, events))
 
-    def decoded(work: tuple[int, list[WatchEvent]]) -> None:
-        group_count, events = work
+    def decoded(work: tuple[Stream, list[WatchEvent]]) -> None:
+        stream, events = work
         decoding[0] -= 1
+        watches.release(stream)
         decode_next()
         if bench.measuring:
-            delivered[0] += group_count * len(events)
+            delivered[0] += stream.watcher_count * len(events)
             seen.extend(engine.now - sent_seconds[event.revision] for event in events)
-            weights.extend([group_count] * len(events))
+            weights.extend([stream.watcher_count] * len(events))
 
     def watch_group(group_count: int) -> None:
         def deliver(events: list[WatchEvent]) -> None:
-            queue.append((group_count, events))
+            queue.append((stream, events))
             decode_next()
 
-        bench.etcd.watch(deliver, "watcher", group_count)
+        stream = watches.add(deliver, "watcher", group_count, flow_controlled=True)
 
     for index in range(conns):
         watch_group(watchers // conns + (1 if index < watchers % conns else 0))
