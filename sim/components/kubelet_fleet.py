@@ -148,7 +148,7 @@ class KubeletFleet:
         for node in nodes:
             index = self._add(node, running=True)
             self.loops.registered[index] = True
-            self.loops.ready[index] = True
+            self.loops.ready[index] = node.ready == "True"
             if self._started:
                 self._begin_loops(index)
 

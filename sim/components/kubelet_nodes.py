@@ -73,6 +73,8 @@ class NodeLoops:
         self._status_calls: list[Call | None] = []
         self._lease_requests: list[Request | None] = []
         self._retry_counts: list[int] = []
+        self._changed: list[bool] = []
+        """Whether the last status sent differed from the Node the kubelet knew."""
         self._register_counts: list[int] = []
         self.lease_count = 0
         self.lease_failure_count = 0
@@ -92,6 +94,7 @@ class NodeLoops:
         self._status_calls.append(None)
         self._lease_requests.append(None)
         self._retry_counts.append(0)
+        self._changed.append(False)
         self._register_counts.append(0)
 
     def begin(self, node: int, lease_delay_seconds: float, status_delay_seconds: float) -> None:
@@ -185,6 +188,7 @@ class NodeLoops:
     def _patch(self, node: int) -> None:
         context = self._context
         status = _NodeStatus(bool(self.ready[node]), self._engine.now)
+        self._changed[node] = context.nodes[node].ready != status.ready
         self.status_count += 1
         self._heartbeat.submit(
             node,
@@ -203,9 +207,8 @@ class NodeLoops:
         ):
             return  # stopped meanwhile, or another report is planned already
         params = context.params
-        changed = context.nodes[node].ready != ("True" if self.ready[node] else "False")
         delay_seconds = params.node_status_report_seconds
-        if changed:
+        if self._changed[node]:
             delay_seconds *= 0.5 + self._status_stream.uniform()
         if not request.ok:
             delay_seconds = params.node_status_update_seconds
