@@ -153,6 +153,7 @@ class ControllerManager:
         )
         self._made_clients: dict[str, Client] = {}
         self._context: ControllerContext | None = None
+        self._leadership_count = 0
         self._elector = LeaderElector(
             engine, self._client, "kube-controller-manager", name, params.leader_election,
             self._lead, self._lose,
@@ -184,6 +185,7 @@ class ControllerManager:
         self.controllers = {}
 
     def _lead(self) -> None:
+        self._leadership_count += 1
         context = ControllerContext(
             engine=self._engine,
             recorder=self._recorder,
@@ -192,6 +194,7 @@ class ControllerManager:
             make_client=self._make_client,
             make_informer=self._make_informer,
             running=True,
+            epoch=f"{self.name}/{self._leadership_count}",
         )
         self._context = context
         self.controllers = self._make_controllers(context)

@@ -292,7 +292,8 @@ class EventRecorder:
         if salt is None:
             digest = sha256(source.encode()).digest()
             salt = self._salts[source] = int.from_bytes(digest[:8], "big")
-        return f"{salt + self._name_count & _NAME_MASK:016x}"
+        stamp = int(self._engine.now * 1e9)
+        return f"{salt + stamp + self._name_count & _NAME_MASK:016x}"
 
     # events.k8s.io: in parallel, repeats are a series
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from json import dumps
 from typing import Any, Generic, TypeVar
+from zlib import crc32
 
 from sim.base.objects import NEVER, APIObject, Key, OwnerReference, Pod, PodTemplate, Workload
 from sim.components.client import Client
@@ -153,6 +154,17 @@ class ControllerContext:
     informers: dict[str, Informer[Any]] = field(default_factory=dict)
     owner_indexes: dict[str, OwnerIndex[Any]] = field(default_factory=dict)
     running: bool = False
+    epoch: str = ""
+    """Which process's which leadership this is; names generated in two epochs differ."""
+    name_counts: dict[int, int] = field(default_factory=dict)
+
+    def next_suffix(self, owner_uid: int) -> str:
+        """Return the suffix of the next name generated for an owner's child."""
+        index = self.name_counts.get(owner_uid)
+        if index is None:
+            index = crc32(f"{self.epoch}/{owner_uid}".encode()) % _SUFFIX_COUNT
+        self.name_counts[owner_uid] = (index + 1) % _SUFFIX_COUNT
+        return suffix(index)
 
     def informer(self, resource: str) -> Informer[Any]:
         """Return the process's one informer of a resource."""
@@ -236,11 +248,13 @@ class Controller:
         )
         self._syncs = context.recorder["controller_syncs"]
         self.sync_count = 0
+        self.started = False
         self._charged_count = 0
         """Requests (events included) whose answers have been paid for in CPU."""
 
     def start(self) -> None:
         """Begin to work: called when all informers have synced."""
+        self.started = True
         for _ in range(self.worker_count):
             self.engine.process(self._work())
 

@@ -28,7 +28,6 @@ from sim.components.controllers.base import (
     owned_pod,
     safe_hash,
     slow_start,
-    suffix,
     template_identity,
     with_labels,
 )
@@ -130,7 +129,6 @@ class DaemonSetController(Controller):
         self._expectations = Expectations(context.engine)
         self._written = WrittenRevisions(context)
         self._templates: dict[tuple[int, str], PodTemplate] = {}
-        self._name_counts: dict[int, int] = {}
         self._eligible: dict[str, dict[str, tuple[bool, bool]]] = {}
         """Template digest → node → what `node_fits` said, until the node changes."""
         self._sets.add_handler(self._set_changed)
@@ -255,9 +253,7 @@ class DaemonSetController(Controller):
         names = iter(missing)
 
         def make() -> Request:
-            index = self._name_counts.get(daemon_set.uid, 0)
-            self._name_counts[daemon_set.uid] = index + 1
-            name = f"{daemon_set.name}-{suffix(index)}"
+            name = f"{daemon_set.name}-{self.context.next_suffix(daemon_set.uid)}"
             pod = owned_pod(daemon_set, "DaemonSet", name, pinned(template, next(names)))
             return Request("create", "pods", pod.namespace, name, api_object=pod, then=created)
 

@@ -33,7 +33,6 @@ from sim.components.controllers.base import (
     Steps,
     Sync,
     WrittenRevisions,
-    suffix,
 )
 from sim.components.ports import Request
 
@@ -295,7 +294,6 @@ class EndpointSliceController(Controller):
         self._triggers = TriggerTimes()
         self._endpoint_count_max = endpoint_count_max
         self._batch_period_seconds = batch_period_seconds
-        self._name_counts: dict[Key, int] = {}
         self._transitions = context.recorder["pod_transitions"]
         self._reachable: dict[Key, set[int]] = {}
         membership.listeners.append(self._enqueue)
@@ -312,6 +310,9 @@ class EndpointSliceController(Controller):
             group.pop(new.key, None)
         else:
             group[new.key] = new
+            if not self.started:  # written by a former leader
+                reachable = self._reachable.setdefault(key, set())
+                reachable.update(item.pod_uid for item in new.endpoints if item.ready)
         self.queue.add_after(key, max(OWN_CHANGE_DELAY_SECONDS, self._batch_period_seconds))
 
     def object_count(self, key: Key) -> int:
@@ -382,10 +383,8 @@ class EndpointSliceController(Controller):
     def _creation(
         self, service: Service, endpoints: list[Endpoint], trigger_seconds: float
     ) -> Request:
-        index = self._name_counts.get(service.key, 0)
-        self._name_counts[service.key] = index + 1
         new = EndpointSlice(
-            name=f"{service.name}-{suffix(index)}",
+            name=f"{service.name}-{self.context.next_suffix(service.uid)}",
             namespace=service.namespace,
             labels={
                 "kubernetes.io/service-name": service.name,

@@ -24,7 +24,6 @@ from sim.components.controllers.base import (
     Sync,
     WrittenRevisions,
     slow_start,
-    suffix,
     with_labels,
 )
 from sim.components.ports import Request
@@ -60,7 +59,6 @@ class JobController(Controller):
         self._pods = context.owner_index("pods")
         self._expectations = Expectations(context.engine)
         self._written = WrittenRevisions(context)
-        self._name_counts: dict[int, int] = {}
         self._uncounted: dict[int, dict[int, None]] = {}
         """Job uid → finished pods whose finalizer removal has been sent."""
         self._last_failure_seconds: dict[int, float] = {}
@@ -180,9 +178,7 @@ class JobController(Controller):
         self._expectations.expect_creations(job.key, missing)
 
         def make() -> Request:
-            index = self._name_counts.get(job.uid, 0)
-            self._name_counts[job.uid] = index + 1
-            name = f"{job.name}-{suffix(index)}"
+            name = f"{job.name}-{self.context.next_suffix(job.uid)}"
             pod = Pod(
                 name=name,
                 namespace=job.namespace,

@@ -25,7 +25,6 @@ from sim.components.controllers.base import (
     owned_pod,
     set_terminating,
     slow_start,
-    suffix,
     terminating_count,
 )
 from sim.components.ports import Request
@@ -108,7 +107,6 @@ class ReplicaSetController(Controller):
         self._expectations = Expectations(context.engine)
         self._written = WrittenRevisions(context)
         self._counts: dict[int, PodCounts] = {}
-        self._name_counts: dict[int, int] = {}
         self._replica_sets.add_handler(self._replica_set_changed)
         context.informer("pods").add_handler(self._pod_changed)
 
@@ -186,9 +184,7 @@ class ReplicaSetController(Controller):
         template = replica_set.template
 
         def make() -> Request:
-            index = self._name_counts.get(replica_set.uid, 0)
-            self._name_counts[replica_set.uid] = index + 1
-            name = f"{replica_set.name}-{suffix(index)}"
+            name = f"{replica_set.name}-{self.context.next_suffix(replica_set.uid)}"
             pod = owned_pod(replica_set, "ReplicaSet", name, template)
             return Request(
                 "create", "pods", pod.namespace, name, api_object=pod, then=self._created

@@ -262,6 +262,26 @@ def test_another_replica_takes_over_after_the_lease_has_run_out() -> None:
     assert (lease.holder, lease.transition_count) == ("kube-controller-manager-1", 1)
 
 
+def test_a_new_leader_generates_other_names() -> None:
+    world = World(3, controllers=("*", "-node_lifecycle"))
+    world.driver.create(
+        Deployment(name="web", namespace="default", replica_count=6, selector=WEB,
+                   template=make_template())
+    )  # fmt: skip
+    world.run(3.0)
+    before = {pod.name for pod in world.objects("pods")}
+    world.manager.stop()
+    world.manager.start()
+    world.run(20.0)
+    world.change("deployments", "web", replica_count=12)
+    world.run(3.0)
+    pods = world.objects("pods")
+    assert len(pods) == 12
+    assert before < {pod.name for pod in pods}
+    refused = [key for key in world.counts(0.0) if key[1:] == ("create", "pods 409")]
+    assert refused == []
+
+
 def test_pods_of_a_removed_node_are_collected_after_the_quarantine() -> None:
     world = World(3, controllers=("*", "-node_lifecycle"))
     world.driver.create(
