@@ -122,6 +122,7 @@ class _Assembly:
             proxies=proxies,
             coredns=coredns,
             node_block=AddressBlock(self.params.network.node_cidr),
+            service_block=AddressBlock(self.params.network.service_cidr),
             templates=self.templates,
             state=self.state,
             operations=self.operations,

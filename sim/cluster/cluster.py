@@ -32,6 +32,8 @@ from sim.workload.operations import Operation
 from sim.workload.pod_templates import PodTemplates
 
 GAUGE_INTERVAL_SECONDS = 1.0
+_SERVICE_ADDRESSES_FROM = 255
+"""Lower addresses are for Services with fixed ones (kubernetes, kube-dns)."""
 MONITOR_INTERVAL_SECONDS = 30.0
 MONITOR_PODS_PER_SECOND = 2000.0
 """The monitor's own cost is bounded: it looks less often at a cluster with many pods."""
@@ -67,7 +69,9 @@ class Cluster:
     node_block: AddressBlock
     templates: PodTemplates
     state: InitialState
+    service_block: AddressBlock
     joined_count: int = 0
+    service_count: int = 0
     driver: WorkloadDriver = field(init=False)
     operations: Sequence[Operation] = ()
     sampler: GaugeSampler = field(init=False)
@@ -83,7 +87,7 @@ class Cluster:
             self.recorder,
             self.clients,
             self.operations,
-            ObjectReader(self.templates),
+            ObjectReader(self.templates, service_address=self.next_service_address),
             Actions(self),
         )
         self._declare_gauges()
@@ -168,6 +172,11 @@ class Cluster:
             self.pods_running_count,
             sum(replica.request_count for replica in self.replicas),
         )
+
+    def next_service_address(self) -> str:
+        """Return a cluster address for a Service whose author gave none."""
+        self.service_count += 1
+        return self.service_block.address(_SERVICE_ADDRESSES_FROM + self.service_count)
 
     def next_node_address(self) -> str:
         """Return an address for a machine that joins."""
