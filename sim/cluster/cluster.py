@@ -156,10 +156,7 @@ class Cluster:
     @property
     def pods_running_count(self) -> int:
         """Pods whose containers run."""
-        snapshot_count = (
-            self.kubelets.workers.started_count - self.kubelets.terminators.stopped_count
-        )
-        return len(self.state.pods) + snapshot_count
+        return self.kubelets.running_count
 
     def progress(self) -> Progress:
         """Return how far the run is."""
