@@ -33,7 +33,7 @@ class QuickWatchServer(InstantAPIServer):
 
     def _commit(self, kind: str, new: APIObject, old: APIObject | None) -> None:
         delay_seconds = self.delay_seconds
-        self.delay_seconds = delay_seconds / 2 - 0.0005
+        self.delay_seconds = delay_seconds / 2 - 0.0005 + self.watch_lag_seconds
         super()._commit(kind, new, old)
         self.delay_seconds = delay_seconds
 
@@ -48,6 +48,8 @@ class QuickWatchServer(InstantAPIServer):
         super()._handle(request)
         self.codes.append(request.code)
 
+    watch_lag_seconds = 0.0
+    """How much later than just before the response watch events arrive."""
     codes: list[int]
     """HTTP status of every request handled, in the order of ``requests``."""
 

@@ -75,8 +75,8 @@ def test_new_endpoints_go_into_slices_that_change_anyway() -> None:
 
 
 def test_otherwise_into_the_fullest_slice_that_has_room_for_all() -> None:
-    slices = [make_slice("a", list(range(1, 61))), make_slice("b", list(range(101, 195))),
-              make_slice("c", list(range(201, 251)))]  # fmt: skip
+    slices = [make_slice("c", list(range(201, 251))), make_slice("b", list(range(101, 195))),
+              make_slice("a", list(range(1, 61)))]  # fmt: skip
     desired = {
         **{e.pod_uid: e for item in slices for e in item.endpoints},
         **{uid: make_endpoint(uid) for uid in range(300, 310)},

@@ -20,7 +20,7 @@ from sim.base.objects import Deployment, Job, LabelSelector, Service, ServicePor
 from tests.unit.components.controllers.stand_ins import World, make_template
 
 _BATCHED = {"deployments/status", "replicasets/status", "endpointslices", "endpoints",
-            "jobs/status", "replicasets"}  # fmt: skip
+            "replicasets"}  # fmt: skip
 _OUT_OF_SCOPE = {"service-ca-cert-publisher", "shared-informers", "resourcequota-controller"}
 Counts = Counter[tuple[str, str, str]]
 

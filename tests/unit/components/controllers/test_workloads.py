@@ -317,3 +317,47 @@ def test_autoscaler_doubles_at_once_and_shrinks_after_five_minutes() -> None:
     assert len(world.objects("pods")) == 30, "inside the stabilisation window"
     world.run(140.0)
     assert len(world.objects("pods")) == 2
+
+
+def test_pods_are_created_in_batches_that_double() -> None:
+    world = World(delay_seconds=0.1, **QUIET)
+    world.driver.create(make_deployment(20))
+    world.run(5.0)
+    sent = [
+        seconds for seconds, _, verb, resource, _ in world.server.requests
+        if (verb, resource) == ("create", "pods")
+    ]  # fmt: skip
+    sizes = [1]
+    for earlier, later in pairwise(sent):
+        if later - earlier > 0.05:
+            sizes.append(0)
+        sizes[-1] += 1
+    sizes[0] -= 0 if sizes[0] == 1 else 1
+    assert sizes == [1, 2, 4, 8, 5]
+
+
+def test_a_rollout_with_pods_that_never_get_ready_stalls() -> None:
+    """maxSurge 3 and maxUnavailable 2 of 10: upstream's arithmetic ends at 8 old and 5 new."""
+    world = World(kubelet=False, **QUIET)
+    world.driver.create(make_deployment(10))
+    world.run(3.0)
+    world.change("deployments", "web", template=make_template(digest="new"))
+    world.run(10.0)
+    sizes = {item.revision: item.replica_count for item in world.objects("replicasets")}
+    assert sizes == {1: 8, 2: 5}
+
+
+def test_replica_sets_wait_for_their_own_writes() -> None:
+    """With watches 50 ms behind, a sync on a stale cache would be answered 409."""
+    world = World(start_seconds=0.3, **QUIET)
+    world.server.watch_lag_seconds = 0.05
+    world.kubelet.start_spread_seconds = 1.0
+    world.driver.create(make_deployment(30))
+    world.run(6.0)
+    counts = world.counts(0.0)
+    assert sum(pod.ready for pod in world.objects("pods")) == 30
+    assert len(world.objects("pods")) == 30
+    assert counts["replicaset-controller", "update", "replicasets/status 409"] == 0
+    assert counts["replicaset-controller", "update", "replicasets/status"] > 5
+    results = world.recorder["controller_syncs"]
+    assert results.mask_equal("result", "requeued").sum() > 0
