@@ -361,3 +361,21 @@ def test_replica_sets_wait_for_their_own_writes() -> None:
     assert counts["replicaset-controller", "update", "replicasets/status"] > 5
     results = world.recorder["controller_syncs"]
     assert results.mask_equal("result", "requeued").sum() > 0
+
+
+def test_pods_that_appear_after_their_owner_has_gone_are_deleted_too() -> None:
+    world = World(delay_seconds=0.1, **QUIET)
+    world.server.watch_lag_seconds = 0.2
+    world.driver.create(make_deployment(30))
+    while len(world.objects("pods")) < 5:
+        world.run(0.02)
+    (replica_set,) = world.objects("replicasets")
+    world.driver.delete("deployments", "default", "web")
+    world.driver.delete("replicasets", "default", replica_set.name)
+    world.run(0.06)
+    at_deletion = len(world.objects("pods"))
+    world.run(10.0)
+    created = [name for _, _, verb, resource, name in world.server.requests
+               if (verb, resource) == ("create", "pods")]  # fmt: skip
+    assert len(created) > at_deletion, "some came later"
+    assert world.objects("pods") == []
