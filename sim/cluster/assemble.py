@@ -98,7 +98,7 @@ class _Assembly:
             node_count,
         )
         kubelets = self._kubelets(clients, endpoint, overlay)
-        proxies = self._proxies(endpoint)
+        proxies = self._proxies(clients, endpoint)
         coredns = CoreDNS(
             self.engine,
             self.recorder,
@@ -245,7 +245,7 @@ class _Assembly:
         kubelets.preload_running(self.state.pods)
         return kubelets
 
-    def _proxies(self, endpoint: LoadBalancer) -> KubeProxyFleet:
+    def _proxies(self, clients: ClientFactory, endpoint: LoadBalancer) -> KubeProxyFleet:
         proxies = KubeProxyFleet(
             self.engine,
             self.recorder,
@@ -253,6 +253,10 @@ class _Assembly:
             self.params.kube_proxy,
             self.profile.kube_proxy,
             len(self.state.nodes),
+            client=clients.client(
+                "system:serviceaccount:kube-system:kube-proxy",
+                groups=("system:serviceaccounts", "system:serviceaccounts:kube-system"),
+            ),
         )
         proxies.preload(self.state.services)
         return proxies

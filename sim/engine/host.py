@@ -61,9 +61,8 @@ class Host:
     """
 
     __slots__ = (
-        "_armed_seconds", "_direct", "_engine", "_environment", "_jobs", "_last_seconds", "_occupied",
-        "_rate",
-        "_sequence", "_virtual", "core_count", "job_area_seconds", "job_count", "name",
+        "_armed_seconds", "_direct", "_engine", "_environment", "_jobs", "_last_seconds",
+        "_occupied", "_rate", "_sequence", "_virtual", "core_count", "job_area_seconds", "job_count", "name",
         "processes", "sojourn_sum_seconds", "work_seconds",
     )  # fmt: skip
 
