@@ -35,7 +35,9 @@ from sim.cluster import system_objects
 from sim.cluster.addresses import AddressBlock
 from sim.cluster.params import ClusterParams, NodePoolParams
 from sim.components.controllers.base import safe_hash, template_identity, with_labels
+from sim.components.controllers.daemonset import daemon_template
 from sim.components.controllers.deployment import HASH_LABEL
+from sim.components.controllers.pod_gc import NodeTTLController
 from sim.workload.object_reader import node_from_manifest
 from sim.workload.pod_templates import PodTemplates
 
@@ -72,6 +74,12 @@ class Bootstrap:
         self._node_block = AddressBlock(network.node_cidr)
         self._service_block = AddressBlock(network.service_cidr)
         self._used_addresses: dict[str, int] = {}
+        running_count = params.control_plane.node_count
+        if params.nodes.bootstrap == "running":
+            running_count += len(worker_manifests)
+        self._ttl_annotation = {
+            NodeTTLController.ANNOTATION: NodeTTLController.ttl_text(running_count)
+        }
 
     def build(self) -> InitialState:
         """Return the initial state; the same parameters give the same objects and uids."""
@@ -139,6 +147,7 @@ class Bootstrap:
         node.ready_reason = "KubeletReady"
         node.ready_transition_seconds = node.heartbeat_seconds = 0.0
         node.backend_annotated = True
+        node.annotations = self._ttl_annotation
         self._add(node)
         state.nodes.append(node)
         self._add(
@@ -205,7 +214,16 @@ class Bootstrap:
             updated_count=count,
         )
         self._add(owner)
-        return owner, template
+        revision = safe_hash(template_identity(template))
+        self._add(
+            Generic(
+                name=f"{owner.name}-{revision}",
+                namespace=owner.namespace,
+                owner=_reference(owner),
+                kind_plural="controllerrevisions",
+            )
+        )
+        return owner, daemon_template(template, revision)
 
     def _coredns(self) -> None:
         replicas = self._params.coredns.replica_count

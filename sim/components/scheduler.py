@@ -89,6 +89,7 @@ class Scheduler:
                 cpu_per_request_seconds=law_params.event_request_seconds,
             ),
             "default-scheduler",
+            serial=False,
         )
         self._elector = LeaderElector(
             engine,

@@ -115,6 +115,11 @@ class NodeTTLController(Controller):
     _HYSTERESIS_RATIO = 0.9
     ANNOTATION = "node.alpha.kubernetes.io/ttl"
 
+    @classmethod
+    def ttl_text(cls, node_count: int) -> str:
+        """Return the annotation's value in a cluster that has grown to so many nodes."""
+        return str(next(ttl for limit, ttl in cls._STEPS if node_count <= limit))
+
     def __init__(self, context: ControllerContext, worker_count: int) -> None:
         super().__init__(context, worker_count)
         self._nodes = context.informer("nodes")
