@@ -2,8 +2,8 @@
 
 **Modelled:** the wake-up of a sleeping goroutine (cheaper while the process is awake anyway), cold
 caches and a halted virtual CPU after a long sleep, the scheduler's search for work on idle cores,
-waits in a run queue when all cores are busy, and the scatter of it all. **Not modelled:** garbage
-collection on its own (its share is in the demands). **Source:** `EtcdLawParams`, field by field.
+waits in a run queue when all cores are busy, and the scatter of it all. The garbage collector shows
+as long stages of which some take longer. **Source:** `EtcdLawParams`, field by field.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class GoProcess:
         self.crowding_ratio = 1.0
         """Factor on all demands: other members' processes use the same caches."""
         self.spin_cpu_seconds = 0.0
-        """CPU burnt on otherwise idle cores; in no host's accounts because it delays nobody."""
+        """CPU burnt on otherwise idle cores, less the wake-up latency that is in the host's
+        accounts but is no CPU of this process."""
 
     def run(
         self,
@@ -89,7 +90,13 @@ class GoProcess:
             and now - self._awake_seconds > params.awake_window_seconds
             and not goes_on
         )
-        demand = work_seconds + (wake_seconds if asleep else wake_seconds * params.awake_ratio)
+        if work_seconds > params.collector_threshold_seconds:
+            work_seconds *= self._collector_factor(params.collector_ratio)
+        if asleep:
+            demand = work_seconds + wake_seconds + params.wake_latency_seconds
+            self.spin_cpu_seconds -= params.wake_latency_seconds
+        else:
+            demand = work_seconds + wake_seconds * params.awake_ratio
         if host.running_count < host.core_count or host.core_count == 0:
             self.spin_cpu_seconds += params.spin_seconds
             if asleep and now > self._awake_seconds:
@@ -105,6 +112,12 @@ class GoProcess:
         demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * _TABLE_COUNT)]
         self._awake_seconds = now + demand
         process.run(demand, then, argument)
+
+    def _collector_factor(self, ratio: float) -> float:
+        longer = self._law.params.collector_factor_ratio
+        if self._stream.uniform() < ratio:
+            return longer
+        return (1.0 - ratio * longer) / (1.0 - ratio)
 
     def _late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         self.process.run(*work)

@@ -258,6 +258,10 @@ class RaftGroup:
         )
         self.debt_seconds = 0.0
         wake = law.params.append_wake_seconds
+        if batch.fsync_seconds > SYSCALL_KEPT_SECONDS:
+            # the thread has slept in the kernel: no part of the way back is saved
+            demand += wake
+            wake = 0.0
         if self.quorum_count == 1 and not self.pending:
             apply_seconds = self._merged_apply_seconds(batch)
             if apply_seconds >= 0.0:
@@ -326,8 +330,8 @@ class RaftGroup:
         follower.begun_count = 1
         follower.begun_bytes = size_bytes
         follower.run(
-            self.law.params.follow_wake_seconds,
-            self.law.follow_seconds(1, size_bytes),
+            0.0,
+            self.law.params.follow_wake_seconds + self.law.follow_seconds(1, size_bytes),
             self._write,
             (follower, follower.term, None, 1, size_bytes),
         )
@@ -344,9 +348,10 @@ class RaftGroup:
             size_bytes += item.size_bytes
         follower.inbox.clear()
         follower.busy = True
+        wake = self.law.params.follow_wake_seconds
         follower.run(
-            self.law.params.follow_wake_seconds,
-            self.law.follow_seconds(count, size_bytes),
+            0.0,
+            wake + self.law.follow_seconds(count, size_bytes),
             self._write,
             (follower, follower.term, batch, count, size_bytes),
         )

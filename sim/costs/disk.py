@@ -70,11 +70,11 @@ class DiskParams:
 
     name: str = field(default="measured", metadata={"source": "name of the row in DISKS"})
     sync_median_seconds: float = field(
-        default=134e-6,
+        default=142e-6,
         metadata={"source": "measured: etcd_disk_fdatasync.csv, q50 of preallocated files"},
     )
     bytes_per_second: float = field(
-        default=600e6,
+        default=1400000000.0,
         metadata={
             "source": "measured: etcd_put_closed.csv, growth of wal_fsync_p50_ms with value_bytes"
         },
@@ -88,7 +88,7 @@ class DiskParams:
         default=0.0, metadata={"source": "none: a delay that the user or a fault adds"}
     )
     sharing_ratio: float = field(
-        default=0.35,
+        default=0.361,
         metadata={
             "source": "measured: etcd_put_closed.csv, wal_fsync_p50_ms of 3 members on one"
             " disk against 1 member"
@@ -96,12 +96,12 @@ class DiskParams:
     )
     """How much each other sync in flight lengthens one."""
     rest_seconds: float = field(
-        default=280e-6,
+        default=112e-6,
         metadata={"source": "measured: etcd_disk_fdatasync.csv, rows at 200/s against closed loop"},
     )
     """Extra duration after a long rest (halted virtual CPU, idle queue); reached asymptotically."""
     timer_excess_seconds: float = field(
-        default=1.0e-3,
+        default=1.66e-3,
         metadata={"source": "measured: etcd_put_closed.csv, wal_fsync_p50_ms - fsync_delay_ms"},
     )
     """Lateness of a sleeper after a long ``delay_seconds``; reached asymptotically."""

@@ -155,7 +155,10 @@ def _fit_disk(samples: Samples, source: str) -> list[Fitted]:
 
 def _scaled(part: Any, prefix: str, factor: float, source: str, quality: str) -> list[Fitted]:
     """Scale every CPU demand of a law: names with seconds, except waits and time constants."""
-    kept = ("stall", "constant", "window", "timer", "rest", "cycle", "turn", "spread")
+    kept = (
+        "stall", "constant", "window", "timer", "rest", "cycle", "turn", "spread", "latency",
+        "threshold",
+    )  # fmt: skip
     found = []
     for item in fields(part):
         value = getattr(part, item.name)
