@@ -136,7 +136,7 @@ class Route:
 class Admission(Ticket):
     """A ticket of priority and fairness that knows its route."""
 
-    __slots__ = ("cost", "route")
+    __slots__ = ("cache", "cost", "route")
 
     def __init__(
         self,
@@ -148,6 +148,7 @@ class Admission(Ticket):
         super().__init__(*width, then, request)
         self.route = route
         self.cost = route.cost
+        self.cache = route.cache
 
 
 class ReplicaGroup:
@@ -229,7 +230,8 @@ class APIServer:
         self._marking_seconds = 0.0
         """Collector work still to be done in the present cycle."""
         self._host = host_process.host
-        self._submit = self.fanout.run_queue.submit
+        self._run_queue = self.fanout.run_queue
+        self._submit = self._run_queue.submit
         self._awake_seconds = 0.0
         self._stalls = engine.stream(f"apiserver/{index}/stall")
         self.spin_cpu_seconds = 0.0
@@ -455,8 +457,10 @@ class APIServer:
         host = self._host
         now = self.engine.now
         cores = host.core_count
-        if cores == 0 or host.running_count < cores:
+        queue = self._run_queue
+        if queue.busy_count < queue.limit_count:
             self.spin_cpu_seconds += law.spin_seconds
+        if cores == 0 or host.running_count < cores:
             if self.process.running_count == 0:
                 slept_seconds = now - self._awake_seconds
                 if slept_seconds > 0.0:
@@ -465,6 +469,9 @@ class APIServer:
             wait_seconds = self._stalls.exponential(law.stall_seconds)
             self.engine.call_later(wait_seconds, self._run_late, (demand_seconds, then, argument))
             return
+        fanout = self.fanout
+        demand_seconds += fanout.debt_seconds
+        fanout.debt_seconds = 0.0
         self._awake_seconds = now + demand_seconds
         self._garbage_debt_seconds += demand_seconds
         if self._marking_seconds > 0.0:

@@ -92,6 +92,8 @@ class Fanout:
         self._progress_armed = False
         self._budget_seconds = _BUDGET_MAX_SECONDS
         self._budget_last_seconds = 0.0
+        self.debt_seconds = 0.0
+        """Work done for events that nobody watches, not yet charged to the CPU."""
         self.event_count = 0
         self.delivery_count = 0
         self.evicted_count = 0
@@ -136,13 +138,20 @@ class Fanout:
     def _fill(self, events: list[WatchEvent]) -> None:
         law = self.law
         demand = 0.0
+        watched = False
         for event in events:
             size = event.new.size_bytes
             demand += law.fill_seconds + law.fill_seconds_per_byte * size
             cache = self.caches.get(event.resource)
-            if cache is not None and cache.is_watched:
+            if cache is not None and (cache.watcher_count or cache.fleets):
+                watched = True
                 demand += law.encode_seconds + law.encode_seconds_per_byte * size
-        self.run_queue.submit(demand, self._filled, (self.generation, events))
+        if watched or self._waiting:
+            self.run_queue.submit(demand, self._filled, (self.generation, events))
+        else:
+            # Nobody waits for these events: their work rides on that of the next request.
+            self.debt_seconds += demand
+            self._filled((self.generation, events))
 
     def _filled(self, argument: tuple[int, list[WatchEvent]]) -> None:
         generation, events = argument

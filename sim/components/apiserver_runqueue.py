@@ -25,10 +25,11 @@ _LANES_WITHOUT_LIMIT_COUNT = 64
 class RunQueue:
     """The goroutines of one process."""
 
-    __slots__ = ("_process", "_queue", "busy_count", "limit_count", "wait_count")
+    __slots__ = ("_process", "_queue", "_submit", "busy_count", "limit_count", "wait_count")
 
     def __init__(self, process: HostProcess) -> None:
         self._process = process
+        self._submit = process.host.submit
         self._queue: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
         cores = process.host.core_count
         self.limit_count = cores if cores > 0 else _LANES_WITHOUT_LIMIT_COUNT
@@ -57,9 +58,8 @@ class RunQueue:
             demand_seconds = demand_seconds()
         if demand_seconds > QUANTUM_SECONDS:
             argument = (demand_seconds - QUANTUM_SECONDS, then, argument)
-            self._process.run(QUANTUM_SECONDS, self._done, (self._again, argument))
-        else:
-            self._process.run(demand_seconds, self._done, (then, argument))
+            demand_seconds, then = QUANTUM_SECONDS, self._again
+        self._submit(self._process, demand_seconds, self._done, (then, argument))
 
     def _again(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         self.submit(*work)

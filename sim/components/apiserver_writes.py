@@ -49,10 +49,6 @@ class Writes:
             "deletecollection": self._delete_collection,
         }.get(verb)
 
-    def _current(self, request: Request) -> APIObject | None:
-        key = (request.namespace, request.name)
-        return self._server.fanout.cache(request.resource).objects.get(key)
-
     # ------------------------------------------------------------------------------ create
 
     def _create(self, request: Request) -> None:
@@ -87,7 +83,7 @@ class Writes:
     # ------------------------------------------------------- update, patch, binding, delete
 
     def _change(self, request: Request) -> None:
-        current = self._current(request)
+        current = request.state.cache.objects.get((request.namespace, request.name))
         if current is None:  # perhaps the cache is behind: ask etcd
             self._reread(request)
             return
@@ -239,7 +235,7 @@ class Writes:
 
     def _evict(self, request: Request) -> None:
         """POST pods/eviction: a delete that a PodDisruptionBudget may refuse with 429."""
-        pod = self._current(request)
+        pod = request.state.cache.objects.get((request.namespace, request.name))
         if isinstance(pod, Pod) and pod.node_name and pod.is_active:
             budgets = self._server.fanout.cache("poddisruptionbudgets").objects
             for budget in budgets.values():

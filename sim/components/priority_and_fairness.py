@@ -4,7 +4,7 @@
 fair queueing orders them. `Controller` holds the levels of one replica and moves seats between
 them every 10 s.
 
-While a level uses less than half of its seats and nobody waits, it is *light*: a request only
+While a level uses less than three quarters of its seats and nobody waits, it is *light*: a request only
 counts a seat in and out, and queues are not kept. Requests admitted so are not charged to any
 queue should the level fill up while they run; the demand statistics of light periods take the
 standard deviation of a Poisson count. The exact queues are the readable twin's, see
@@ -214,7 +214,7 @@ class Level:
         self.seats_per_request_max = self._request_limit()
         self.current_seats = nominal_count
         """The concurrency limit in force, moved by borrowing."""
-        self.light_limit_seats = nominal_count // 2 if not spec.exempt else _UNLIMITED_SEATS
+        self.light_limit_seats = (3 * nominal_count) // 4 if not spec.exempt else _UNLIMITED_SEATS
         self.wait_limit_seconds = wait_limit_seconds
         self.light = True
         self.seats_in_use = 0
@@ -516,7 +516,7 @@ class Level:
             return
         self._advance(self._engine.now)
         self.current_seats = seats
-        self.light_limit_seats = seats // 2
+        self.light_limit_seats = (3 * seats) // 4
         if self.waiting_count:
             self._count_demand(self._engine.now)
             self._dispatch_all()

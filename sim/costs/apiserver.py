@@ -45,29 +45,29 @@ class RequestCost(NamedTuple):
 class APIServerLaw:
     """CPU seconds of request handling, on one core of the profile's machine."""
 
-    base_seconds: float = field(default=300e-6, metadata={"source": _VERBS + ", get_pod_rv0"})
+    base_seconds: float = field(default=0.00031, metadata={"source": _VERBS + ", get_pod_rv0"})
     authorization_seconds: float = field(
         default=150e-6,
         metadata={"source": "fitted: apiserver_apf.csv, modest_alone_get against get_pod"},
     )
     """RBAC or Node authorizer, for users outside system:masters."""
-    storage_call_seconds: float = field(default=116e-6, metadata={"source": _VERBS + ", get_pod"})
+    storage_call_seconds: float = field(default=0.00012, metadata={"source": _VERBS + ", get_pod"})
     write_seconds: float = field(
-        default=360e-6, metadata={"source": _VERBS + ", create_configmap, create_event"}
+        default=0.00041, metadata={"source": _VERBS + ", create_configmap, create_event"}
     )
     update_seconds_per_byte: float = field(
-        default=0.8e-6,
+        default=6.9e-07,
         metadata={
             "source": "fitted: apiserver_watch_fanout.csv, object_bytes;"
             " apiserver_verbs_closed.csv, update_lease and patch_pod_status"
         },
     )
     """PUT and PATCH: decode old and new, compare, track the managed fields of every field."""
-    patch_seconds: float = field(default=300e-6, metadata={"source": _VERBS + ", patch_pod_status"})
+    patch_seconds: float = field(default=0.0007, metadata={"source": _VERBS + ", patch_pod_status"})
     """PATCH on top of an update."""
-    bind_seconds: float = field(default=269e-6, metadata={"source": _VERBS + ", bind_pod"})
+    bind_seconds: float = field(default=0.00034, metadata={"source": _VERBS + ", bind_pod"})
     """POST pods/binding on top of a write."""
-    pod_seconds: float = field(default=508e-6, metadata={"source": _VERBS + ", create_pod"})
+    pod_seconds: float = field(default=0.0006, metadata={"source": _VERBS + ", create_pod"})
     """Per write of a pod, on top of what any object costs."""
     create_seconds_per_byte: float = field(
         default=20e-9, metadata={"source": "assumed: 50 MB/s protobuf decode and copy"}
@@ -113,20 +113,20 @@ class APIServerLaw:
     )
     """From a goroutine's wake-up by another until it runs, while a core is idle."""
     spin_seconds: float = field(
-        default=24e-6, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
+        default=1.1e-05, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
     )
     """CPU burnt per job that starts while a core is idle: the scheduler searches for work."""
     cold_seconds: float = field(
-        default=815e-6, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+        default=0.00051, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Extra CPU of a job that wakes the process after a long sleep, reached asymptotically."""
     cold_time_constant_seconds: float = field(
-        default=1.8e-3, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+        default=0.0011, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Sleep after which 63 % of ``cold_seconds`` is paid."""
-    stall_ratio: float = field(default=0.0186, metadata={"source": _VERBS + ", p99_ms"})
+    stall_ratio: float = field(default=0.02, metadata={"source": _VERBS + ", p99_ms"})
     """Share of jobs, started while all cores are busy, that first wait in a run queue."""
-    stall_seconds: float = field(default=6.3e-3, metadata={"source": _VERBS + ", p99_ms"})
+    stall_seconds: float = field(default=0.0077, metadata={"source": _VERBS + ", p99_ms"})
     """Mean of that wait (exponential)."""
     rejection_seconds: float = field(
         default=40e-6, metadata={"source": "fitted: apiserver_apf.csv, greedy600_get"}
@@ -136,7 +136,7 @@ class APIServerLaw:
         default=0.015, metadata={"source": "fitted: idle_heartbeats.csv, intercept in nodes"}
     )
     """Cores that an idle apiserver uses."""
-    garbage_ratio: float = field(default=0.15, metadata={"source": _VERBS + ", p99_ms"})
+    garbage_ratio: float = field(default=0.13, metadata={"source": _VERBS + ", p99_ms"})
     """Collector work per request work."""
     garbage_assist_ratio: float = field(default=2.0, metadata={"source": _VERBS + ", p99_ms"})
     """While the collector runs: marking that a request does per unit of its own work."""

@@ -216,15 +216,15 @@ def test_a_light_level_counts_seats_in_and_out() -> None:
     engine = Engine(1)
     spec = PriorityLevel(name="x", queue_count=64, hand_size_count=6, queue_length_limit_count=50)
     level = Level(engine, spec, 10, 600, 15.0)
-    assert [level.try_light() for _ in range(6)] == [True] * 5 + [False]
-    for _ in range(5):
+    assert [level.try_light() for _ in range(8)] == [True] * 7 + [False]
+    for _ in range(7):
         level.end_light(0.5)
     assert level.seats_in_use == 0
     engine.run(10.0)
     mean, deviation, peak = level.end_period(10.0)
-    assert mean == pytest.approx(0.25)
-    assert deviation == pytest.approx(0.5)
-    assert peak == 5
+    assert mean == pytest.approx(0.35)
+    assert deviation == pytest.approx(0.35**0.5)
+    assert peak == 7
 
 
 # ------------------------------------------------------------------------ limits and borrowing
