@@ -45,6 +45,7 @@ class Stream:
     """The watchers of one client connection."""
 
     __slots__ = (
+        "arrival_seconds",
         "deliver",
         "flow_controlled",
         "missed",
@@ -58,6 +59,8 @@ class Stream:
         self, deliver: Deliver, name: str, watcher_count: int, flow_controlled: bool
     ) -> None:
         self.deliver = deliver
+        self.arrival_seconds = 0.0
+        """When the last message arrives that is on its way."""
         self.flow_controlled = flow_controlled
         """Whether places stay taken until the client has called `WatchFanOut.release`."""
         self.name = name
@@ -189,5 +192,8 @@ class WatchFanOut:
         etcd = self._etcd
         if etcd.direct:
             stream.deliver(events)
-        else:
-            etcd.engine.call_later(etcd.client_link.sample_seconds(), stream.deliver, events)
+            return
+        # a stream is ordered: what is sent later never arrives earlier
+        due_seconds = etcd.engine.now + etcd.client_link.sample_seconds()
+        stream.arrival_seconds = max(stream.arrival_seconds, due_seconds)
+        etcd.engine.call_at(stream.arrival_seconds, stream.deliver, events)
