@@ -287,9 +287,11 @@ class Host:
         limit = self._virtual + _TOLERANCE_SECONDS
         if jobs[0][0] > limit:
             delay = (jobs[0][0] - self._virtual) / self._rate
-            if not armed or now + delay < armed[-1]:
-                self._arm(now, delay)
-            return
+            if now + delay > now:
+                if not armed or now + delay < armed[-1]:
+                    self._arm(now, delay)
+                return
+            limit = jobs[0][0]  # the clock cannot tell its end from the present any more
         done = []
         while jobs and jobs[0][0] <= limit:
             job = heappop(jobs)

@@ -27,7 +27,10 @@ class TokenBucket:
         self.wait_sum_seconds = 0.0
 
     def reserve(self, now_seconds: float) -> float:
-        """Take one token; return the seconds until it may be used (0 if it is there)."""
+        """Take one token; return the seconds until it may be used (0 if it is there).
+
+        Times must not go back from call to call.
+        """
         self.granted_count += 1
         qps = self.qps
         if qps <= 0.0 or math.isinf(qps):
@@ -49,6 +52,7 @@ class TokenBucket:
         """Take one token if it is there now."""
         qps = self.qps
         if qps <= 0.0 or math.isinf(qps):
+            self.granted_count += 1
             return True
         tokens = min(float(self.burst), self._tokens + (now_seconds - self._last_seconds) * qps)
         self._last_seconds = now_seconds

@@ -47,6 +47,8 @@ class Workqueue(Generic[K]):
         self.retry_count = 0
         self.depth_max = 0
         self.wait_sum_seconds = 0.0
+        """From add to get, the time in which a worker still held the key included
+        (workqueue_queue_duration_seconds)."""
         self.get_count = 0
 
     def __len__(self) -> int:
@@ -58,12 +60,12 @@ class Workqueue(Generic[K]):
             return
         self.add_count += 1
         self._dirty.add(key)
+        self._added_seconds[key] = self._engine.now
         if key in self._processing:
             return
         self._enqueue(key)
 
     def _enqueue(self, key: K) -> None:
-        self._added_seconds[key] = self._engine.now
         self._ready.append(key)
         if len(self._ready) > self.depth_max:
             self.depth_max = len(self._ready)
