@@ -4,7 +4,8 @@
 one pod at a time through the scheduling cycle, whose decision is the numpy core's and whose
 duration is CPU on the scheduler's host; assume; asynchronous binding cycles through the client's
 50/100 bucket; failure handling with status patch and event; preemption with victims deleted
-through the apiserver (asynchronously, last victim last); several profiles; leader election.
+through the apiserver (asynchronously, last victim last); several profiles; leader election; death
+and restart with empty caches.
 **Not modelled:** extenders, permit plugins, volume binding's waits, the (disabled) async API
 dispatcher and opportunistic batching, which cannot engage with default plugins.
 **Source:** `facts/model.md` (e).
@@ -13,38 +14,64 @@ dispatcher and opportunistic batching, which cannot engage with default plugins.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-from sim.base.objects import APIObject, Node, Pod, PodTemplate
+from sim.base.errors import Problem, UserError
+from sim.base.objects import APIObject, Pod
 from sim.components.client import ClientFactory
-from sim.components.controllers.leader_election import LeaderElectionParams, LeaderElector
+from sim.components.controllers.leader_election import LeaderElector
 from sim.components.events import EventRecorder
-from sim.components.informer import Informer
 from sim.components.ports import Request
 from sim.components.queueing_hints import HINTS
 from sim.components.scheduler_cache import SchedulerCache
-from sim.components.scheduling_queue import (
-    ClusterEvent,
-    QueuedPod,
-    SchedulingQueue,
-    SchedulingQueueParams,
-)
-from sim.costs.scheduler import CycleShape, SchedulerLaw, SchedulerLawParams
+from sim.components.scheduler_params import SchedulerParams, with_configuration
+from sim.components.scheduler_preemption import Preemption
+from sim.components.scheduler_process import GoProcess
+from sim.components.scheduler_watches import SchedulerWatches
+from sim.components.scheduling_queue import ClusterEvent, QueuedPod, SchedulingQueue
+from sim.costs.scheduler import SchedulerLaw, SchedulerLawParams
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 from sim.engine.tables import Recorder
-from sim.scheduling import ClusterState, SchedulerConfiguration, SchedulingCore
+from sim.scheduling import (
+    ClusterState,
+    Decision,
+    SchedulerConfiguration,
+    SchedulingCore,
+    UserPlugins,
+)
+from sim.scheduling import Preemption as PreemptionOutcome
+from sim.scheduling.preemption import NOT_ELIGIBLE_POLICY, NOT_ELIGIBLE_TERMINATING
+
+__all__ = ["Scheduler", "SchedulerParams"]
+
+_USER = "system:kube-scheduler"
+_POLL_SECONDS = 0.1
+"""client-go polls every 100 ms whether informers have synced. **Source:** WaitForCacheSync."""
+_OFFSET_MAX = 1 << 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerParams:
-    """kube-scheduler's own settings, beside the KubeSchedulerConfiguration file."""
+class _Cycle:
+    """One scheduling cycle under way: what was decided, and when it began."""
 
-    kube_api_qps: float = field(default=50.0, metadata={"source": "upstream: ClientConnection"})
-    kube_api_burst: int = field(default=100, metadata={"source": "upstream: ClientConnection"})
-    leader_election: LeaderElectionParams = LeaderElectionParams()
-    queue: SchedulingQueueParams = SchedulingQueueParams()
+    __slots__ = ("core", "decision", "life", "preemption", "queue_seconds", "queued",
+                 "started_seconds")  # fmt: skip
+
+    def __init__(
+        self,
+        queued: QueuedPod,
+        core: SchedulingCore,
+        decision: Decision,
+        preemption: PreemptionOutcome | None,
+        started_seconds: float,
+        life: int,
+    ) -> None:
+        self.queued = queued
+        self.core = core
+        self.decision = decision
+        self.preemption = preemption
+        self.started_seconds = started_seconds
+        self.queue_seconds = started_seconds - queued.enqueued_seconds
+        self.life = life
 
 
 class Scheduler:
@@ -61,54 +88,33 @@ class Scheduler:
         process: HostProcess,
         *,
         index: int = 0,
+        user_plugins: Mapping[str, UserPlugins] | None = None,
     ) -> None:
+        """Place replica ``index`` on a host; nothing happens before `start`.
+
+        What ``configuration`` says is put over ``params``; ``user_plugins`` are the user's own, by
+        scheduler name.
+
+        Raises:
+            ConfigurationError: clientConnection or leaderElection cannot be read.
+        """
         self._engine = engine
-        self._process = process
         self._attempts = recorder["scheduling_attempts"]
         self._bindings = recorder["bindings"]
+        self._faults = recorder["faults"]
+        self._params = params = with_configuration(params, configuration)
+        self._configuration = configuration
+        self._user_plugins = dict(user_plugins or {})
         self._law = SchedulerLaw(law_params, configuration.parallelism_count)
-        self._rng = engine.stream(f"scheduler/{index}/preemption-offset")
-        suffix = f"{index}"
-        user = "system:kube-scheduler"
-        self._client = clients.client(
-            user,
-            purpose=suffix,
-            qps=params.kube_api_qps,
-            burst=params.kube_api_burst,
-            process=process,
-            cpu_per_request_seconds=law_params.bind_request_seconds,
-        )
-        self._events = EventRecorder(
-            engine,
-            clients.client(
-                user,
-                purpose=f"{suffix}/events",
-                qps=params.kube_api_qps,
-                burst=params.kube_api_burst,
-                process=process,
-                cpu_per_request_seconds=law_params.event_request_seconds,
-            ),
-            "default-scheduler",
-            serial=False,
-        )
-        self._elector = LeaderElector(
-            engine,
-            clients.client(user, purpose=f"{suffix}/lease", process=process),
-            "kube-scheduler",
-            f"kube-scheduler-{index}",
-            params.leader_election,
-            self._lead,
-            self._stop_leading,
-        )
-        self.state = ClusterState()
-        self._cores = {
-            profile.scheduler_name: SchedulingCore(self.state, profile)
-            for profile in configuration.profiles
-        }
-        self._cache = SchedulerCache(self.state)
+        self._process = GoProcess(engine, process, self._law)
+        self._offsets = engine.stream(f"scheduler/{index}/preemption-offset")
+        self._stalls = engine.stream(f"scheduler/{index}/stall")
+        self.name = f"kube-scheduler-{index}"
+        self._endpoint = clients.endpoint
+        self._clients(clients, f"{index}", law_params)
         self.queue = SchedulingQueue(engine, params.queue, HINTS, self._is_gated, self._wake)
-        self._cycle_shapes: dict[PodTemplate, CycleShape] = {}
-        self._preempting: set[int] = set()
+        self._life = 0
+        self._alive = False
         self._leading = False
         self._busy = False
         self.bound_count = 0
@@ -116,50 +122,99 @@ class Scheduler:
         self.preemption_victim_count = 0
         self.binding_count = 0
         """Binding cycles in progress."""
-        endpoint = clients.endpoint
+        self._begin_life()
 
-        def informer(resource: str) -> Informer[Any]:
-            return Informer(engine, endpoint, self._client, resource, process=process)
+    def _clients(self, clients: ClientFactory, purpose: str, law: SchedulerLawParams) -> None:
+        params = self._params
+        self._client = clients.client(
+            _USER,
+            purpose=purpose,
+            qps=params.kube_api_qps,
+            burst=params.kube_api_burst,
+            process=self._process,
+            cpu_per_request_seconds=law.bind_request_seconds,
+        )
+        events = clients.client(
+            _USER,
+            purpose=f"{purpose}/events",
+            qps=params.kube_api_qps,
+            burst=params.kube_api_burst,
+            process=self._process,
+            cpu_per_request_seconds=law.event_request_seconds,
+        )
+        self._events = EventRecorder(self._engine, events, "default-scheduler", serial=False)
+        self._lease_client = clients.client(
+            _USER, purpose=f"{purpose}/lease", process=self._process
+        )
 
-        self._pods: Informer[Pod] = informer("pods")
-        self._pods.add_handler(self._on_pod)
-        self._nodes: Informer[Node] = informer("nodes")
-        self._nodes.add_handler(self._on_node)
-        self._others = [
-            informer(resource)
-            for resource in (
-                "namespaces",
-                "services",
-                "replicasets",
-                "statefulsets",
-                "poddisruptionbudgets",
-                "persistentvolumeclaims",
-                "persistentvolumes",
-                "storageclasses",
-                "csinodes",
+    def _begin_life(self) -> None:
+        """Everything that a new process starts without."""
+        self._life += 1
+        self.state = ClusterState()
+        self._cores = {
+            profile.scheduler_name: SchedulingCore(
+                self.state, profile, user_plugins=self._user_plugins.get(profile.scheduler_name)
             )
-        ]
-        for other in self._others:
-            other.add_handler(self._on_other)
+            for profile in self._configuration.profiles
+        }
+        self._cache = SchedulerCache(self.state)
+        self._watches = SchedulerWatches(
+            self._engine,
+            self._endpoint,
+            self._client,
+            self._process,
+            self._law.params,
+            self._cache,
+            self.queue,
+            self._cores,
+        )
+        self._pods = self._watches.pods
+        identity = self.name if self._life == 1 else f"{self.name}_{self._life}"
+        self._elector = LeaderElector(
+            self._engine,
+            self._lease_client,
+            "kube-scheduler",
+            identity,
+            self._params.leader_election,
+            self._lead,
+            self._lose,
+        )
 
     def start(self) -> None:
-        """Start the informers, the queue's sweeps and the election."""
-        self._nodes.start()
-        for other in self._others:
-            other.start()
-        self._pods.start()
+        """Start the informers; the election follows when they have synced."""
+        self._alive = True
+        self._process.alive = True
         self.queue.start()
-        self._elector.start()
+        self._watches.start()
+        self._await_sync(self._life)
+
+    def _await_sync(self, life: int) -> None:
+        if life != self._life:
+            return
+        if not self._watches.synced:
+            self._engine.call_later(_POLL_SECONDS, self._await_sync, life)
+        elif self._params.leader_elect:
+            self._elector.start()
+        else:
+            self._lead()
 
     def stop(self) -> None:
-        """The process has died: it decides and binds nothing more; its lease runs out."""
-        self._elector.stop()
+        """The process has died: what it knew and had assumed is lost; its lease runs out."""
+        self._alive = False
         self._leading = False
+        self._busy = False
+        self._life += 1
+        self._elector.stop()
+        self._watches.stop()
+        self._process.die()
+        self.queue.clear()
+        self.binding_count = 0
 
     def restart(self) -> None:
-        """The process is back and competes again (its caches have been kept warm)."""
-        if not self._leading:
-            self._elector.start()
+        """The process is back: it lists everything anew and competes again."""
+        if not self._alive:
+            self._begin_life()
+            self.start()
 
     @property
     def leading(self) -> bool:
@@ -170,66 +225,28 @@ class Scheduler:
         self._leading = True
         self._wake()
 
-    def _stop_leading(self) -> None:
-        self._leading = False
-
-    # What the informers see.
-
-    def _on_pod(self, kind: str, new: Pod, old: Pod | None) -> None:
-        if new.template.scheduler_name not in self._cores and not new.node_name:
-            return
-        if kind == "DELETED" or new.is_terminal:
-            self._forget(new, old)
-        elif new.node_name:
-            if old is None or not old.node_name:
-                self.queue.remove(new.uid)
-                self._cache.confirm(new)
-                self.queue.cluster_event(ClusterEvent("assigned_pod", "add", new, old))
-            elif new.deletion_seconds >= 0.0 and old.deletion_seconds < 0.0:
-                self._cache.mark_terminating(new)
-                self.queue.cluster_event(ClusterEvent("assigned_pod", "update", new, old))
-        elif new.deletion_seconds >= 0.0:
-            self.queue.remove(new.uid)
-        elif old is None:
-            self.queue.add(new)
-        else:
-            self.queue.update(new)
-
-    def _forget(self, new: Pod, old: Pod | None) -> None:
-        self._preempting.discard(new.uid)
-        if self._cache.remove(new):
-            self.queue.cluster_event(ClusterEvent("assigned_pod", "delete", new, old))
-        self.queue.remove(new.uid)
-
-    def _on_node(self, kind: str, new: Node, old: Node | None) -> None:
-        if kind == "DELETED":
-            self._cache.remove_node(new)
-            self.queue.cluster_event(ClusterEvent("node", "delete", new, old))
-        elif old is None:
-            self._cache.add_node(new)
-            self.queue.cluster_event(ClusterEvent("node", "add", new, None))
-        elif self._cache.update_node(new, old):
-            self.queue.cluster_event(ClusterEvent("node", "update", new, old))
-
-    def _on_other(self, kind: str, new: APIObject, old: APIObject | None) -> None:
-        if self._cache.update_other(kind, new, old):
-            action = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}[kind]
-            self.queue.cluster_event(ClusterEvent(new.resource.removesuffix("s"), action, new, old))
+    def _lose(self) -> None:
+        """A scheduler that lost its lease exits; the kubelet starts it again."""
+        self._faults.append((self._engine.now, self.name, "leadership lost", "the process exits"))
+        self.stop()
+        self._engine.call_later(self._params.restart_seconds, lambda _: self.restart())
 
     # The scheduling cycle.
 
     def _is_gated(self, queued: QueuedPod) -> bool:
-        if queued.pod.uid in self._preempting:
+        if queued.pod.uid in self._watches.preempting:
             return True
         return bool(queued.template.manifest.get("spec", {}).get("schedulingGates"))
 
     def _wake(self) -> None:
         if self._leading and not self._busy:
             self._busy = True
-            self._engine.call_later(0.0, self._schedule_one)
+            self._engine.call_later(0.0, self._schedule_one, self._life)
 
-    def _schedule_one(self, _: None) -> None:
-        queued = self.queue.pop() if self._leading and self._nodes.synced else None
+    def _schedule_one(self, life: int) -> None:
+        if life != self._life:
+            return
+        queued = self.queue.pop()
         if queued is None:
             self._busy = False
             return
@@ -237,39 +254,82 @@ class Scheduler:
         if queued.shape is None:
             queued.shape = self._cache.shape(pod)
         core = self._cores[queued.template.scheduler_name]
-        decision = core.schedule(queued.shape, nominated_node=pod.nominated_node_name or None)
-        seconds = self._law.cycle_seconds(
-            self._cycle_shape(pod),
-            self.state.node_count,
-            decision.evaluated_nodes,
-            decision.feasible_nodes,
-        )
-        now = self._engine.now
-        elapsed_ratio = self._law.elapsed_ratio(self._process.host.core_count)
-        argument = (queued, decision, core, now, now - queued.enqueued_seconds)
-        self._process.run(seconds * elapsed_ratio, self._decided, argument)
+        key = f"{pod.namespace}/{pod.name}"
+        try:
+            decision = core.schedule(
+                queued.shape, nominated_node=pod.nominated_node_name or None, pod_key=key
+            )
+        except ValueError as error:
+            if not core.user_plugins.by_name:
+                raise
+            raise UserError(Problem(code="E012", message=str(error))) from error
+        preemption = None
+        if decision.node_name is None:
+            preemption = core.preempt(
+                queued.shape,
+                offset=self._offsets.integer(_OFFSET_MAX),
+                nominated_node=pod.nominated_node_name or None,
+                diagnosis=decision.diagnosis,
+                pod_key=key,
+            )
+        cycle = _Cycle(queued, core, decision, preemption, self._engine.now, life)
+        self._spend(cycle)
 
-    def _decided(self, argument: tuple[QueuedPod, Any, SchedulingCore, float, float]) -> None:
-        queued, decision, core, started_seconds, queue_seconds = argument
+    def _spend(self, cycle: _Cycle) -> None:
+        """Spend the cycle's CPU: its critical path, and the work of the workers beside it."""
+        law = self._law
+        decision = cycle.decision
+        cores = self._process.host.core_count
+        seconds = law.cycle_seconds(
+            self._cache.cycle_shape(cycle.queued.pod),
+            self.state.node_count,
+            _examined(decision),
+            decision.feasible_nodes,
+            self._cache.pods_present,
+            user_plugins_count=len(cycle.core.user_plugins.by_name),
+        )
+        if cycle.preemption is not None:
+            outcome = cycle.preemption
+            dry_runs = len(outcome.candidates) + len(outcome.not_candidates)
+            seconds += law.preemption_seconds(dry_runs)
+        critical, beside = law.split(seconds, cores)
+        if beside > 0.0:
+            self._process.run(beside, _nothing)
+        stalled = self._process.saturated and self._stalls.uniform() < law.params.stall_ratio
+        if stalled:
+            wait_seconds = self._stalls.exponential(law.params.stall_seconds)
+            self._engine.call_later(
+                wait_seconds, lambda late: self._process.run(critical, self._decided, late), cycle
+            )
+        else:
+            self._process.run(critical, self._decided, cycle)
+
+    def _decided(self, cycle: _Cycle) -> None:
+        if cycle.life != self._life:
+            return
+        queued, decision = cycle.queued, cycle.decision
         pod = queued.pod
         node_name = decision.node_name or ""
+        plugin = ""
         if queued.state == "gone":
             result, plugin = "error", "deleted"
         elif node_name and self._cache.assume(pod, queued.shape, node_name):
-            result, plugin = "scheduled", ""
+            result = "scheduled"
         elif node_name:
             result, plugin = "error", "node gone"
         else:
             result = "unschedulable"
             plugin = min(decision.unschedulable_plugins, default="")
+            assert cycle.preemption is not None
+            node_name = cycle.preemption.nominated_node or ""
         self._attempts.append(
             (
-                started_seconds,
+                cycle.started_seconds,
                 pod.uid,
                 queued.template.scheduler_name,
-                queue_seconds,
-                self._engine.now - started_seconds,
-                decision.evaluated_nodes,
+                cycle.queue_seconds,
+                self._engine.now - cycle.started_seconds,
+                _examined(decision),
                 decision.feasible_nodes,
                 queued.attempt_count,
                 result,
@@ -278,26 +338,21 @@ class Scheduler:
             )
         )
         if result == "scheduled":
+            self._cache.nominate(pod, None, "")
             self.queue.done(queued)
             self._bind(queued, node_name)
         elif result == "unschedulable":
-            self._unschedulable(queued, decision, core)
+            self._unschedulable(cycle)
         elif plugin == "node gone":
             self.queue.reject(queued, (), error=True)
-        self._schedule_one(None)
-
-    def _cycle_shape(self, pod: Pod) -> CycleShape:
-        shape = self._cycle_shapes.get(pod.template)
-        if shape is None:
-            shape = _cycle_shape(pod.template.manifest.get("spec", {}), pod.owner is not None)
-            self._cycle_shapes[pod.template] = shape
-        return shape
+        self._schedule_one(cycle.life)
 
     # Binding.
 
     def _bind(self, queued: QueuedPod, node_name: str) -> None:
         engine = self._engine
         pod = queued.pod
+        life = self._life
         started_seconds = engine.now
         self.binding_count += 1
 
@@ -305,23 +360,23 @@ class Scheduler:
             assert isinstance(current, Pod)
             if current.node_name or current.uid != pod.uid or current.deletion_seconds >= 0.0:
                 return None
+            if life != self._life:
+                return None  # it was never sent: the process died while it waited for a token
             new = current.clone()
             new.node_name = node_name
             new.scheduled_seconds = engine.now
             return new
 
         def bound(request: Request) -> None:
-            self.binding_count -= 1
             now = engine.now
+            duration_seconds = now - started_seconds
+            end_to_end_seconds = now - queued.first_enqueued_seconds
             self._bindings.append(
-                (
-                    started_seconds,
-                    pod.uid,
-                    now - started_seconds,
-                    request.code,
-                    now - queued.first_enqueued_seconds,
-                )
+                (started_seconds, pod.uid, duration_seconds, request.code, end_to_end_seconds)
             )
+            if life != self._life:
+                return
+            self.binding_count -= 1
             if request.ok:
                 self.bound_count += 1
                 self._events.event(
@@ -330,12 +385,8 @@ class Scheduler:
                     "Scheduled",
                     f"Successfully assigned {pod.namespace}/{pod.name} to {node_name}",
                 )
-                return
-            self.failed_bind_count += 1
-            self._cache.forget(pod)
-            self.queue.cluster_event(ClusterEvent("assigned_pod", "delete", pod, pod))
-            if request.code != 404:
-                self.queue.reject(queued, (), error=True)
+            else:
+                self._bind_failed(queued)
 
         self._client.submit(
             Request(
@@ -349,99 +400,93 @@ class Scheduler:
             )
         )
 
+    def _bind_failed(self, queued: QueuedPod) -> None:
+        """Undo the assumption, tell those who waited for the room, try again later."""
+        pod = queued.pod
+        self.failed_bind_count += 1
+        self._cache.forget(pod)
+        self.queue.cluster_event(
+            ClusterEvent("assigned_pod", "delete", pod, pod), except_uid=pod.uid
+        )
+        current = self._pods.objects.get(pod.key)
+        if current is None or current.uid != pod.uid or current.node_name:
+            self.queue.remove(pod.uid)
+            return
+        queued.pod = current
+        self.queue.reject(queued, (), error=True)
+
     # No node.
 
-    def _unschedulable(self, queued: QueuedPod, decision: Any, core: SchedulingCore) -> None:
+    def _unschedulable(self, cycle: _Cycle) -> None:
+        queued, outcome = cycle.queued, cycle.preemption
+        assert outcome is not None
         pod = queued.pod
-        plugins = tuple(sorted(decision.unschedulable_plugins))
-        preemption = core.preempt(
-            queued.shape,
-            offset=self._rng.integer(1 << 30),
-            diagnosis=decision.diagnosis,
-            pod_key=f"{pod.namespace}/{pod.name}",
-        )
-        message = preemption.message
-        nominated = preemption.nominated_node or ""
+        nominated = outcome.nominated_node or ""
+        plugins = tuple(sorted(cycle.decision.unschedulable_plugins))
         victims = [
             victim
-            for key in preemption.victims
+            for key in outcome.victims
             if (victim := self._pods.objects.get(_key(key))) is not None
         ]
         if nominated and victims:
-            self._preempting.add(pod.uid)
             self._preempt(queued, nominated, victims)
-        elif nominated:
-            plugins = (*plugins, "DefaultPreemption")
         self.queue.reject(queued, plugins, error=False)
-        self._events.event(pod, "Warning", "FailedScheduling", message)
-        if pod.message == message and pod.nominated_node_name == nominated:
-            return
+        ineligible = (NOT_ELIGIBLE_POLICY, NOT_ELIGIBLE_TERMINATING)
+        if any(text in outcome.post_filter_message for text in ineligible):
+            nominated = pod.nominated_node_name
+        else:
+            self._cache.nominate(pod, queued.shape, nominated)
+        self._events.event(pod, "Warning", "FailedScheduling", outcome.message)
+        self._patch_status(pod, outcome.message, nominated)
+
+    def _patch_status(self, pod: Pod, message: str | None, nominated: str) -> None:
+        """Write condition PodScheduled and status.nominatedNodeName where they differ."""
+
+        def differs(current: Pod) -> bool:
+            return current.nominated_node_name != nominated or (
+                message is not None and current.message != message
+            )
 
         def mark(current: APIObject) -> APIObject | None:
             assert isinstance(current, Pod)
-            if current.node_name or (
-                current.message == message and current.nominated_node_name == nominated
-            ):
+            if current.node_name or current.uid != pod.uid or not differs(current):
                 return current
             new = current.clone()
-            new.message = message
+            if message is not None:
+                new.message = message
             new.nominated_node_name = nominated
             return new
 
-        self._client.patch("pods", pod.namespace, pod.name, mark, subresource="status")
+        if differs(pod):
+            self._client.patch("pods", pod.namespace, pod.name, mark, subresource="status")
 
     def _preempt(self, queued: QueuedPod, node_name: str, victims: list[Pod]) -> None:
-        """Delete the victims: all but the last in parallel, then the last (its event wakes)."""
         uid = queued.pod.uid
-        waiting_count = len(victims) - 1
+        watches = self._watches
+        watches.preempting.add(uid)
+        self.preemption_victim_count += len(victims)
+        for key in self._cache.nominated_below(node_name, queued.template.priority):
+            other = self._pods.objects.get(_key(key))
+            if other is not None:
+                self._cache.nominate(other, None, "")
+                self._patch_status(other, None, "")
 
-        def evict(victim: Pod, then: Any) -> None:
-            def patched(_: Request) -> None:
-                self._events.event(
-                    victim, "Normal", "Preempted", f"Preempted by pod on node {node_name}"
-                )
-                self._client.delete("pods", victim.namespace, victim.name, then=then)
+        def last() -> None:
+            watches.preempting.discard(uid)
 
-            self.preemption_victim_count += 1
-            self._client.patch(
-                "pods",
-                victim.namespace,
-                victim.name,
-                _mark_disrupted,
-                then=patched,
-                subresource="status",
-            )
+        def failed() -> None:
+            self.queue.activate(uid, "PreemptionFailed")
 
-        def finished(_: Request) -> None:
-            self._preempting.discard(uid)
-
-            current = self.queue.pods.get(uid)
-            if current is not None and current.gated:
-                current.gated = False
-
-        def one_done(_: Request) -> None:
-            nonlocal waiting_count
-            waiting_count -= 1
-            if waiting_count == 0:
-                evict(victims[-1], finished)
-
-        if waiting_count == 0:
-            evict(victims[-1], finished)
-        for victim in victims[:-1]:
-            evict(victim, one_done)
+        Preemption(self._client, self._events, node_name, victims, last, failed).start()
 
     def check(self) -> list[str]:
-        """Return broken invariants: the cache may not hold more than nodes can take."""
-        return self._cache.check()
+        """Return broken invariants: cache against core, queue against its counters."""
+        return [*self._cache.check(), *self.queue.check()]
 
 
-def _mark_disrupted(current: APIObject) -> APIObject | None:
-    assert isinstance(current, Pod)
-    if current.disruption_target:
-        return current
-    new = current.clone()
-    new.disruption_target = True
-    return new
+def _examined(decision: Decision) -> int:
+    """Nodes the filters ran on: those processed, or the nominated node alone."""
+    return max(decision.processed_nodes, decision.evaluated_nodes)
 
 
 def _key(text: str) -> tuple[str, str]:
@@ -449,16 +494,5 @@ def _key(text: str) -> tuple[str, str]:
     return (namespace, name)
 
 
-def _cycle_shape(spec: Mapping[str, Any], has_owner: bool) -> CycleShape:
-    affinity = spec.get("affinity") or {}
-    terms = [affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}]
-    return CycleShape(
-        node_affinity=bool(affinity.get("nodeAffinity") or spec.get("nodeSelector")),
-        spread=bool(spec.get("topologySpreadConstraints")) or has_owner,
-        preferred_affinity=any(
-            term.get("preferredDuringSchedulingIgnoredDuringExecution") for term in terms
-        ),
-        required_affinity=any(
-            term.get("requiredDuringSchedulingIgnoredDuringExecution") for term in terms
-        ),
-    )
+def _nothing(_: object) -> None:
+    return

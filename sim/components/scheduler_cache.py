@@ -7,6 +7,7 @@ binding. **Source:** `facts/model.md` e.2 step 9.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sim.base.objects import (
@@ -16,10 +17,12 @@ from sim.base.objects import (
     Node,
     Pod,
     PodDisruptionBudget,
+    PodTemplate,
     ReplicaSet,
     Service,
     StatefulSet,
 )
+from sim.costs.scheduler import CycleShape, PodsPresent
 from sim.scheduling import ClusterState
 
 
@@ -33,6 +36,30 @@ class SchedulerCache:
         self._waiting: dict[str, list[Pod]] = {}
         """Bound pods whose node has not been seen yet, by node name."""
         self._node_names: set[str] = set()
+        self._cycle_shapes: dict[tuple[PodTemplate, bool], CycleShape] = {}
+        self._required_count = 0
+        self._preferred_count = 0
+
+    @property
+    def pods_present(self) -> PodsPresent:
+        """Pods on nodes, assumed ones included."""
+        return PodsPresent(len(self._node_of), self._required_count, self._preferred_count)
+
+    def cycle_shape(self, pod: Pod) -> CycleShape:
+        """Return which expensive plugins a pod sets to work."""
+        key = (pod.template, pod.owner is not None)
+        found = self._cycle_shapes.get(key)
+        if found is None:
+            found = _cycle_shape(pod.template.manifest.get("spec", {}), pod.owner is not None)
+            self._cycle_shapes[key] = found
+        return found
+
+    def _count(self, pod: Pod, change: int) -> None:
+        shape = self.cycle_shape(pod)
+        if shape.required_affinity:
+            self._required_count += change
+        if shape.preferred_affinity:
+            self._preferred_count += change
 
     def shape(self, pod: Pod) -> Any:
         """Return the compiled shape of a pod (one dictionary look-up for a known template)."""
@@ -63,14 +90,17 @@ class SchedulerCache:
             shape,
             node_name,
             terminating=pod.deletion_seconds >= 0.0,
+            preempted=pod.deletion_seconds >= 0.0 and pod.disruption_target,
             start_time_seconds=max(0.0, pod.start_seconds),
         )
         self._node_of[pod.uid] = node_name
+        self._count(pod, 1)
 
     def forget(self, pod: Pod) -> None:
         """Undo an assumption (or drop a bound pod)."""
         if self._node_of.pop(pod.uid, None) is not None:
             self._state.remove_pod(f"{pod.namespace}/{pod.name}")
+            self._count(pod, -1)
 
     def remove(self, pod: Pod) -> bool:
         """Drop a pod that is gone or terminal; return whether it held a node."""
@@ -88,6 +118,29 @@ class SchedulerCache:
             self._state.set_terminating(
                 f"{pod.namespace}/{pod.name}", preempted=pod.disruption_target
             )
+
+    def note_start(self, pod: Pod) -> None:
+        """The kubelet has acknowledged a bound pod; preemption prefers late starters."""
+        if pod.uid in self._node_of:
+            known = self._state.pods[f"{pod.namespace}/{pod.name}"]
+            known.start_time_seconds = max(0.0, pod.start_seconds)
+
+    def nominate(self, pod: Pod, shape: Any, node_name: str) -> None:
+        """Keep room on a node for a pod that is not there yet; an empty name gives it up."""
+        if not node_name and not self._state.nominated:
+            return
+        key = f"{pod.namespace}/{pod.name}"
+        self._state.clear_nomination(key)
+        if node_name:
+            self._state.nominate(key, shape, node_name)
+
+    def nominated_below(self, node_name: str, priority: int) -> list[str]:
+        """Return keys of the pods nominated to a node whose priority is lower."""
+        return [
+            key
+            for key, (shape, node) in self._state.nominated.items()
+            if node.name == node_name and shape.priority < priority
+        ]
 
     # Nodes.
 
@@ -137,10 +190,8 @@ class SchedulerCache:
         """Return what is broken: the core must hold exactly the pods that this cache placed."""
         if len(self._state.pods) == len(self._node_of):
             return []
-        return [
-            f"scheduler cache: {len(self._node_of)} pods placed,"
-            f" {len(self._state.pods)} in the core's state"
-        ]
+        placed, held = len(self._node_of), len(self._state.pods)
+        return [f"scheduler cache: {placed} pods placed, {held} in the core's state"]
 
 
 def _same_for_scheduling(new: APIObject, old: APIObject) -> bool:
@@ -204,3 +255,18 @@ def object_json(item: APIObject) -> dict[str, Any]:
             "disruptionsAllowed": item.disruptions_allowed_count,
         }
     return result
+
+
+def _cycle_shape(spec: Mapping[str, Any], has_owner: bool) -> CycleShape:
+    affinity = spec.get("affinity") or {}
+    terms = [affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}]
+    return CycleShape(
+        node_affinity=bool(affinity.get("nodeAffinity") or spec.get("nodeSelector")),
+        spread=bool(spec.get("topologySpreadConstraints")) or has_owner,
+        preferred_affinity=any(
+            term.get("preferredDuringSchedulingIgnoredDuringExecution") for term in terms
+        ),
+        required_affinity=any(
+            term.get("requiredDuringSchedulingIgnoredDuringExecution") for term in terms
+        ),
+    )

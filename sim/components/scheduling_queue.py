@@ -1,20 +1,21 @@
 """kube-scheduler's queues: active, back-off and unschedulable pods, and events in flight.
 
-**Modelled:** the active heap (priority, then time), the two back-off heaps (unschedulable and
-error) ordered by expiry in windows of one second, the unschedulable pool with queueing hints per
-rejecting plugin, its 30 s sweep of pods older than 5 minutes, events that arrive while a pod is
-being scheduled, pop from back-off when the active queue is empty, gated pods.
+**Modelled:** the active heap (priority, then the time of the last failure or, before the first,
+of arrival), the two back-off heaps (unschedulable and error) ordered by expiry in windows of one
+second, the unschedulable pool with queueing hints per rejecting plugin, its 30 s sweep of pods
+older than 5 minutes, events that arrive while a pod is being scheduled, pop from back-off when the
+active queue is empty, pods held back before the active queue (gates, running preemption).
 **Source:** `facts/model.md` e.1; `facts/defaults.csv` rows 238-242.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
-from sim.base.objects import Pod
+from sim.base.objects import NEVER, Pod, PodTemplate
 from sim.engine.engine import Engine
 
 
@@ -23,7 +24,7 @@ class ClusterEvent:
     """What an informer saw, in the scheduler's words."""
 
     resource: str
-    """node, pod (a pending one), assigned_pod, namespace, service …"""
+    """node, pod (a pending one), assigned_pod, namespace, persistentvolume …"""
     action: str
     """add, update or delete."""
     new: Any = None
@@ -32,6 +33,18 @@ class ClusterEvent:
 
 Hint = Callable[["QueuedPod", ClusterEvent], bool]
 """Whether the event may make the pod schedulable, asked per rejecting plugin."""
+
+_LABELS = {
+    "assigned_pod": "AssignedPod",
+    "pod": "UnscheduledPod",
+    "node": "Node",
+    "namespace": "Namespace",
+    "persistentvolumeclaim": "PvcEvent",
+    "persistentvolume": "PvEvent",
+    "storageclass": "StorageClass",
+    "csinode": "CSINode",
+}
+"""Resources as upstream's label ``event`` of scheduler_queue_incoming_pods_total names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +83,12 @@ class QueuedPod:
         "gated",
         "pod",
         "rejected_by",
+        "sequence",
         "shape",
         "state",
         "template",
+        "timestamp_seconds",
         "unschedulable_count",
-        "unschedulable_since_seconds",
     )
 
     def __init__(self, pod: Pod, now_seconds: float) -> None:
@@ -86,13 +100,23 @@ class QueuedPod:
         self.error_count = 0
         self.first_enqueued_seconds = now_seconds
         self.enqueued_seconds = now_seconds
-        self.backoff_until_seconds = 0.0
-        self.unschedulable_since_seconds = 0.0
+        """When it last entered the active queue."""
+        self.timestamp_seconds = now_seconds
+        """Arrival, then the end of the last attempt; orders pods of one priority."""
+        self.backoff_until_seconds = NEVER
+        """End of the back-off, cut to whole windows; NEVER without one."""
         self.rejected_by: tuple[str, ...] = ()
         """Plugins that rejected the pod in its last attempt."""
         self.gated = False
+        """Held back before the active queue: by scheduling gates or by its own preemption."""
+        self.sequence = 0
+        """Number of its newest heap entry; older entries are void."""
         self.state = ""
         """active, backoff, error_backoff, unschedulable, in_flight or gone."""
+
+
+_BackoffEntry = tuple[float, int, float, int, QueuedPod]
+"""(end of back-off in windows, -priority, timestamp, sequence, pod)."""
 
 
 class SchedulingQueue:
@@ -102,7 +126,7 @@ class SchedulingQueue:
         self,
         engine: Engine,
         params: SchedulingQueueParams,
-        hints: dict[str, Hint],
+        hints: Mapping[str, Hint],
         is_gated: Callable[[QueuedPod], bool],
         on_ready: Callable[[], object],
     ) -> None:
@@ -113,20 +137,38 @@ class SchedulingQueue:
         self._on_ready = on_ready
         self._sequence = 0
         self._active: list[tuple[int, float, int, QueuedPod]] = []
-        self._backoff: list[tuple[float, int, float, int, QueuedPod]] = []
-        self._error_backoff: list[tuple[float, int, float, int, QueuedPod]] = []
+        self._backoff: list[_BackoffEntry] = []
+        self._error_backoff: list[_BackoffEntry] = []
         self._unschedulable: dict[int, QueuedPod] = {}
-        self._in_flight: dict[int, tuple[QueuedPod, list[ClusterEvent]]] = {}
-        self.pods: dict[int, QueuedPod] = {}
-        """Every pod known here, by uid."""
+        self._in_flight: dict[int, list[ClusterEvent]] = {}
+        self._life = 0
         self._counts = {"active": 0, "backoff": 0, "error_backoff": 0}
+        self.pods: dict[int, QueuedPod] = {}
+        """Every pod known here, by uid; those being bound included."""
         self.incoming_counts: dict[tuple[str, str], int] = {}
         """(queue, event) → pods that entered, as scheduler_queue_incoming_pods_total."""
+        self.hint_count = 0
+        """Pods of the pool looked at for cluster events so far."""
 
     def start(self) -> None:
         """Begin the sweeps: back-off every whole second, the unschedulable pool every 30 s."""
-        self._engine.call_later(self._params.backoff_window_seconds, self._flush_backoff)
-        self._engine.call_later(self._params.unschedulable_flush_seconds, self._flush_unschedulable)
+        self._life += 1
+        now, window = self._engine.now, self._params.backoff_window_seconds
+        self._engine.call_at((now // window + 1.0) * window, self._flush_backoff, self._life)
+        self._engine.call_later(
+            self._params.unschedulable_flush_seconds, self._flush_unschedulable, self._life
+        )
+
+    def clear(self) -> None:
+        """Forget every pod and end the sweeps: the process has died."""
+        self._life += 1
+        for queued in self.pods.values():
+            queued.state = "gone"
+        for container in (self._active, self._backoff, self._error_backoff):
+            container.clear()
+        for pool in (self._unschedulable, self._in_flight, self.pods):
+            pool.clear()
+        self._counts = dict.fromkeys(self._counts, 0)
 
     # Depths, as scheduler_pending_pods shows them.
 
@@ -151,28 +193,26 @@ class SchedulingQueue:
         """Take a new pending pod."""
         queued = QueuedPod(pod, self._engine.now)
         self.pods[pod.uid] = queued
-        if self._is_gated(queued):
-            queued.gated = True
-            self._park(queued)
-            self._count("gated", "PodAdd")
-        else:
-            self._activate(queued, "PodAdd")
+        self._admit(queued, "PodAdd")
 
     def update(self, pod: Pod) -> None:
-        """Note a newer version of a pod that is still pending."""
+        """Note a newer version of a pending pod; only changes of its spec or labels can wake it."""
         queued = self.pods.get(pod.uid)
         if queued is None:
             self.add(pod)
             return
         old = queued.pod
         queued.pod = pod
-        if queued.state == "unschedulable":
-            event = ClusterEvent("pod", "update", pod, old)
-            if queued.gated:
-                if not self._is_gated(queued):
-                    queued.gated = False
-                    self._unpark(queued, "PodUpdate")
-            elif self._wakes(queued, event):
+        if pod.template is old.template and pod.labels == old.labels:
+            return
+        queued.template = pod.template
+        queued.shape = None
+        event = ClusterEvent("pod", "update", pod, old)
+        if queued.state == "in_flight":
+            self._in_flight.get(pod.uid, []).append(event)
+        elif queued.state == "unschedulable" and not self._is_gated(queued):
+            self.hint_count += 1
+            if queued.gated or self._wakes(queued, event):
                 self._unpark(queued, "PodUpdate")
 
     def remove(self, uid: int) -> None:
@@ -190,12 +230,13 @@ class SchedulingQueue:
         """Take the next pod, or None; the caller must say `done` or `reject` for it later."""
         queued = self._pop_active()
         if queued is None and self._params.pop_from_backoff:
-            queued = self._pop_heap(self._backoff, "backoff")
+            queued = self._pop_backoff()
         if queued is None:
             return None
         queued.state = "in_flight"
         queued.attempt_count += 1
-        self._in_flight[queued.pod.uid] = (queued, [])
+        queued.backoff_until_seconds = NEVER
+        self._in_flight[queued.pod.uid] = []
         return queued
 
     def done(self, queued: QueuedPod) -> None:
@@ -208,56 +249,88 @@ class SchedulingQueue:
         Events that arrived during its attempt are replayed against the hints of ``plugins``.
         """
         uid = queued.pod.uid
-        _, events = self._in_flight.pop(uid, (queued, []))
+        events = self._in_flight.pop(uid, [])
         if self.pods.get(uid) is not queued:
             return
         queued.rejected_by = plugins
-        now = self._engine.now
+        now = queued.timestamp_seconds = self._engine.now
         if error:
             queued.error_count += 1
-            queued.backoff_until_seconds = now + self._backoff_seconds(queued.error_count)
+            queued.backoff_until_seconds = self._backoff_end_seconds(now, queued.error_count)
             self._push_backoff(queued, "error_backoff", "ScheduleAttemptFailure")
             return
         queued.error_count = 0
         queued.unschedulable_count += 1
-        queued.backoff_until_seconds = now + self._backoff_seconds(queued.unschedulable_count)
+        queued.backoff_until_seconds = self._backoff_end_seconds(now, queued.unschedulable_count)
+        self.hint_count += len(events)
         if any(self._wakes(queued, event) for event in events):
-            self._push_backoff(queued, "backoff", "ScheduleAttemptFailure")
+            self._requeue(queued, "ScheduleAttemptFailure")
         else:
             self._park(queued)
             self._count("unschedulable", "ScheduleAttemptFailure")
 
-    def cluster_event(self, event: ClusterEvent) -> None:
-        """Move the pods that this event may help out of the unschedulable pool."""
-        for _, events in self._in_flight.values():
-            events.append(event)
+    def cluster_event(self, event: ClusterEvent, *, except_uid: int = 0) -> None:
+        """Move the pods that this event may help out of the unschedulable pool.
+
+        ``except_uid`` names a pod that the event is not meant for (it caused it).
+        """
+        for uid, events in self._in_flight.items():
+            if uid != except_uid:
+                events.append(event)
         if not self._unschedulable:
             return
-        woken = [
-            queued
-            for queued in self._unschedulable.values()
-            if not queued.gated and self._wakes(queued, event)
-        ]
+        self.hint_count += len(self._unschedulable)
+        answers: dict[tuple[PodTemplate, str, tuple[str, ...]], bool] = {}
+        woken = []
+        for queued in self._unschedulable.values():
+            key = (queued.template, queued.pod.namespace, queued.rejected_by)
+            wakes = answers.get(key)
+            if wakes is None:
+                wakes = answers[key] = self._wakes(queued, event)
+            if wakes and queued.pod.uid != except_uid and not self._is_gated(queued):
+                woken.append(queued)
+        label = _LABELS.get(event.resource, event.resource) + event.action.capitalize()
         for queued in woken:
-            self._unpark(queued, event.resource + event.action.capitalize())
+            self._unpark(queued, label)
 
-    def reactivate(self, uid: int, event: str) -> None:
-        """Wake one pod whatever its hints say (preemption finished, gate lifted)."""
-        queued = self._unschedulable.get(uid)
-        if queued is not None:
-            queued.gated = False
-            self._unpark(queued, event)
+    def activate(self, uid: int, event: str) -> None:
+        """Move one pod to the active queue, back-off or not (upstream: Handle.Activate)."""
+        queued = self.pods.get(uid)
+        if queued is None or queued.state not in {"unschedulable", "backoff", "error_backoff"}:
+            return
+        if queued.state == "unschedulable":
+            del self._unschedulable[uid]
+        else:
+            self._counts[queued.state] -= 1
+        self._admit(queued, event)
+
+    def check(self) -> list[str]:
+        """Return what is broken: every known pod must be in exactly one place."""
+        places = {"active": 0, "backoff": 0, "error_backoff": 0, "unschedulable": 0}
+        for queued in self.pods.values():
+            if queued.state in places:
+                places[queued.state] += 1
+        counted = {**self._counts, "unschedulable": len(self._unschedulable)}
+        if counted == places:
+            return []
+        return [f"scheduling queue: {counted} counted, {places} found"]
 
     # Inside.
 
-    def _backoff_seconds(self, count: int) -> float:
+    def _window_seconds(self, time_seconds: float) -> float:
+        window = self._params.backoff_window_seconds
+        return time_seconds // window * window
+
+    def _backoff_end_seconds(self, now_seconds: float, count: int) -> float:
         p = self._params
-        return float(
-            min(
-                p.pod_initial_backoff_seconds * 2.0 ** min(count - 1, 40),
-                p.pod_max_backoff_seconds,
-            )
+        duration_seconds = min(
+            p.pod_initial_backoff_seconds * 2.0 ** min(count - 1, 40), p.pod_max_backoff_seconds
         )
+        return self._window_seconds(now_seconds + duration_seconds)
+
+    def _backing_off(self, queued: QueuedPod) -> bool:
+        """Whether the back-off lasts, to the window (it ends with the tick after its window)."""
+        return queued.backoff_until_seconds >= self._window_seconds(self._engine.now)
 
     def _wakes(self, queued: QueuedPod, event: ClusterEvent) -> bool:
         if not queued.rejected_by:
@@ -272,12 +345,23 @@ class SchedulingQueue:
         key = (queue, event)
         self.incoming_counts[key] = self.incoming_counts.get(key, 0) + 1
 
+    def _admit(self, queued: QueuedPod, event: str) -> None:
+        """To the active queue, unless the pod is held back."""
+        queued.gated = self._is_gated(queued)
+        if queued.gated:
+            self._park(queued)
+            self._count("gated", event)
+        else:
+            self._activate(queued, event)
+
     def _activate(self, queued: QueuedPod, event: str) -> None:
-        now = self._engine.now
         queued.state = "active"
-        queued.enqueued_seconds = now
-        self._sequence += 1
-        heappush(self._active, (-queued.template.priority, now, self._sequence, queued))
+        queued.enqueued_seconds = self._engine.now
+        queued.sequence = self._sequence = self._sequence + 1
+        heappush(
+            self._active,
+            (-queued.template.priority, queued.timestamp_seconds, queued.sequence, queued),
+        )
         self._counts["active"] += 1
         self._count("active", event)
         self._on_ready()
@@ -285,25 +369,23 @@ class SchedulingQueue:
     def _pop_active(self) -> QueuedPod | None:
         heap = self._active
         while heap:
-            queued = heappop(heap)[3]
-            if queued.state == "active":
+            _, _, sequence, queued = heappop(heap)
+            if queued.state == "active" and queued.sequence == sequence:
                 self._counts["active"] -= 1
                 return queued
         return None
 
     def _push_backoff(self, queued: QueuedPod, queue: str, event: str) -> None:
         heap = self._backoff if queue == "backoff" else self._error_backoff
-        window = self._params.backoff_window_seconds
-        expiry = queued.backoff_until_seconds
         queued.state = queue
-        self._sequence += 1
+        queued.sequence = self._sequence = self._sequence + 1
         heappush(
             heap,
             (
-                expiry // window * window,
+                queued.backoff_until_seconds,
                 -queued.template.priority,
-                queued.enqueued_seconds,
-                self._sequence,
+                queued.timestamp_seconds,
+                queued.sequence,
                 queued,
             ),
         )
@@ -312,55 +394,65 @@ class SchedulingQueue:
         if queue == "backoff" and self._params.pop_from_backoff:
             self._on_ready()
 
-    def _pop_heap(
-        self, heap: list[tuple[float, int, float, int, QueuedPod]], state: str
-    ) -> QueuedPod | None:
-        while heap:
-            queued = heappop(heap)[4]
-            if queued.state == state:
-                self._counts[state] -= 1
-                return queued
+    def _pop_backoff(self) -> QueuedPod | None:
+        """Take the best pod of the unschedulable back-off before its time."""
+        while self._backoff:
+            _, _, _, sequence, queued = heappop(self._backoff)
+            if queued.state != "backoff" or queued.sequence != sequence:
+                continue
+            self._counts["backoff"] -= 1
+            if self._is_gated(queued):
+                queued.gated = True
+                self._park(queued)
+                continue
+            queued.enqueued_seconds = self._engine.now
+            return queued
         return None
 
     def _park(self, queued: QueuedPod) -> None:
         queued.state = "unschedulable"
-        queued.unschedulable_since_seconds = self._engine.now
         self._unschedulable[queued.pod.uid] = queued
 
     def _unpark(self, queued: QueuedPod, event: str) -> None:
         del self._unschedulable[queued.pod.uid]
-        if self._is_gated(queued):
-            queued.gated = True
-            self._park(queued)
-        elif queued.backoff_until_seconds > self._engine.now:
+        self._requeue(queued, event)
+
+    def _requeue(self, queued: QueuedPod, event: str) -> None:
+        if self._backing_off(queued):
             self._push_backoff(queued, "backoff", event)
         else:
-            self._activate(queued, event)
+            self._admit(queued, event)
 
-    def _flush_backoff(self, _: None) -> None:
-        now = self._engine.now
+    def _flush_backoff(self, life: int) -> None:
+        if life != self._life:
+            return
         for heap, state in (
             (self._backoff, "backoff"),
             (self._error_backoff, "error_backoff"),
         ):
             while heap:
-                queued = heap[0][4]
-                if queued.state == state and queued.backoff_until_seconds > now:
+                _, _, _, sequence, queued = heap[0]
+                current = queued.state == state and queued.sequence == sequence
+                if current and self._backing_off(queued):
                     break
                 heappop(heap)
-                if queued.state == state:
+                if current:
                     self._counts[state] -= 1
-                    self._activate(queued, "BackoffComplete")
-        window = self._params.backoff_window_seconds
-        self._engine.call_at((now // window + 1.0) * window, self._flush_backoff)
+                    self._admit(queued, "BackoffComplete")
+        now, window = self._engine.now, self._params.backoff_window_seconds
+        self._engine.call_at((now // window + 1.0) * window, self._flush_backoff, life)
 
-    def _flush_unschedulable(self, _: None) -> None:
+    def _flush_unschedulable(self, life: int) -> None:
+        if life != self._life:
+            return
         limit = self._engine.now - self._params.unschedulable_max_seconds
         old = [
             queued
             for queued in self._unschedulable.values()
-            if not queued.gated and queued.unschedulable_since_seconds < limit
+            if not self._is_gated(queued) and queued.timestamp_seconds < limit
         ]
         for queued in old:
             self._unpark(queued, "UnschedulableTimeout")
-        self._engine.call_later(self._params.unschedulable_flush_seconds, self._flush_unschedulable)
+        self._engine.call_later(
+            self._params.unschedulable_flush_seconds, self._flush_unschedulable, life
+        )

@@ -1,26 +1,32 @@
 """How much CPU kube-scheduler spends: the scheduling cycle and what surrounds it.
 
-Cycle, on one core, in microseconds, with N nodes in the cluster, E examined, F feasible and scored::
+Cycle, on one core, with N nodes in the cluster, P pods on them, E nodes examined, F feasible::
 
-    T = base + κ(N) · (node·E + affinity·E + spread·(N·swn + F·swf) + …)
+    T = base + κ(N) · (node·E + affinity·E + spread·(N·a + P·b + F·f) + …)
     κ(N) = 1 + cache_penalty · N / (N + cache_half)
 
-The terms with N are the walks over all nodes (and their pods) that PodTopologySpread and
+The terms with N and P are the walks over all nodes and their pods that PodTopologySpread and
 InterPodAffinity make in PreFilter and PreScore whatever the sampling percentage; κ is the price of
 a snapshot that no longer fits the processor's caches.
 
 **Source:** fitted (log least squares) to the 40 single-core rows of
-``groundtruth/scheduler_core_speed.csv``; 33 of 40 rows within ±20 %, all within 0.78-1.39, while
-the same row moved by up to 1.85 between two runs of the real scheduler.
-**Valid for:** 100-15,000 nodes with about two pods of the family per node.
+``groundtruth/scheduler_core_speed.csv``, which has two pods per node everywhere; 33 of 40 rows
+within ±20 %, all within 0.78-1.39, while the same row moved by up to 1.85 between two runs of the
+real scheduler. How the walks divide between nodes and pods is fitted to
+``groundtruth/scheduler_throughput.csv``, whose clusters start empty.
+**Valid for:** 100-15,000 nodes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import exp
 
 _CORE_SPEED = "measured: scheduler_core_speed.csv"
+_WALK = "measured: scheduler_core_speed.csv, divided by scheduler_throughput.csv"
 _THROUGHPUT = "measured: scheduler_throughput.csv (scheduler_cpu_ms_per_pod less the cycle)"
+_PODS_PER_NODE = 2.0
+"""Of the cluster that the walks were measured in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +39,30 @@ class SchedulerLawParams:
     """Filter and score of one node with the plugins every pod needs."""
     affinity_examined_seconds: float = field(default=0.491e-6, metadata={"source": _CORE_SPEED})
     """Extra per examined node for node affinity and taints."""
-    spread_node_seconds: float = field(default=0.527e-6, metadata={"source": _CORE_SPEED})
+    spread_node_seconds: float = field(default=0.347e-6, metadata={"source": _WALK})
+    spread_pod_seconds: float = field(default=0.09e-6, metadata={"source": _WALK})
     spread_feasible_seconds: float = field(default=0.538e-6, metadata={"source": _CORE_SPEED})
-    preferred_node_seconds: float = field(default=0.925e-6, metadata={"source": _CORE_SPEED})
+    preferred_node_seconds: float = field(default=0.205e-6, metadata={"source": _WALK})
+    preferred_pod_seconds: float = field(default=0.36e-6, metadata={"source": _WALK})
     preferred_feasible_seconds: float = field(default=0.239e-6, metadata={"source": _CORE_SPEED})
-    required_node_seconds: float = field(default=1.190e-6, metadata={"source": _CORE_SPEED})
+    required_node_seconds: float = field(default=0.2e-6, metadata={"source": _WALK})
+    required_pod_seconds: float = field(default=0.495e-6, metadata={"source": _WALK})
+    """Per pod on a node that carries required terms."""
     required_examined_seconds: float = field(default=0.272e-6, metadata={"source": _CORE_SPEED})
+    carrier_pod_seconds: float = field(
+        default=0.2e-6, metadata={"source": "assumed: less than half of the walk of a matching pod"}
+    )
+    """Per pod with affinity terms, for incoming pods that have none of their own."""
+    user_plugin_node_seconds: float = field(
+        default=0.23e-6,
+        metadata={"source": "measured: scheduler_plugins.csv, Score of NodeResourcesFit"},
+    )
+    """Per examined node and plugin of the user."""
+    preemption_node_seconds: float = field(
+        default=8e-6,
+        metadata={"source": "assumed: copy of a NodeInfo and four filter runs per dry run"},
+    )
+    """Per node of a preemption dry run."""
     cache_penalty_ratio: float = field(default=1.756, metadata={"source": _CORE_SPEED})
     cache_half_nodes: float = field(default=5168.0, metadata={"source": _CORE_SPEED})
     serial_ratio: float = field(
@@ -47,21 +71,52 @@ class SchedulerLawParams:
     )
     """Share of the node work that more cores do not speed up."""
     bind_request_seconds: float = field(default=350e-6, metadata={"source": _THROUGHPUT})
-    """CPU around POST binding: binding goroutine, encoding, TLS, response."""
-    event_request_seconds: float = field(default=200e-6, metadata={"source": _THROUGHPUT})
-    """CPU of recording one event, aggregation included."""
+    """CPU of a request of the main client: goroutine, encoding, TLS, response."""
+    event_request_seconds: float = field(default=300e-6, metadata={"source": _THROUGHPUT})
+    """CPU of recording one event."""
     watch_event_seconds: float = field(default=80e-6, metadata={"source": _THROUGHPUT})
-    """CPU of one watch event: decode, cache, queueing hints of an empty pool."""
+    """CPU of handling one watch event of a pod: cache, queue."""
+    hint_seconds: float = field(
+        default=0.4e-6, metadata={"source": "assumed: one call of a queueing hint"}
+    )
+    """Per pod of the unschedulable pool and cluster event."""
+    wake_seconds: float = field(
+        default=250e-6,
+        metadata={"source": "measured: scheduler_throughput.csv, 50 pods/s against saturation"},
+    )
+    """Extra CPU of work that finds the process asleep, after a long sleep."""
+    wake_half_life_seconds: float = field(
+        default=0.002, metadata={"source": "assumed: as the apiserver's"}
+    )
+    """Sleep after which 63 % of it is paid."""
+    stall_ratio: float = field(
+        default=0.05,
+        metadata={"source": "measured: scheduler_throughput.csv, algorithm_p99_ms and mean"},
+    )
+    """Share of cycles that, started while all cores are busy, are descheduled once."""
+    stall_seconds: float = field(
+        default=0.010, metadata={"source": "upstream: Go's preemption slice, and CFS"}
+    )
+    """Mean of that time (exponential)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CycleShape:
-    """Which of the expensive plugins a pod (or the pods it meets) sets to work."""
+    """Which of the expensive plugins a pod sets to work."""
 
     node_affinity: bool = False
     spread: bool = False
     preferred_affinity: bool = False
     required_affinity: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodsPresent:
+    """Pods on nodes: all of them, and those that carry inter-pod affinity terms."""
+
+    count: float
+    required_count: float
+    preferred_count: float
 
 
 class SchedulerLaw:
@@ -71,31 +126,70 @@ class SchedulerLaw:
         self.params = params
         self._parallelism_count = parallelism_count
 
+    def _kappa(self, nodes_count: int) -> float:
+        p = self.params
+        return 1.0 + p.cache_penalty_ratio * nodes_count / (nodes_count + p.cache_half_nodes)
+
     def cycle_seconds(
         self,
         shape: CycleShape,
         nodes_count: int,
         examined_nodes: int,
         feasible_nodes: int,
+        pods: PodsPresent | None = None,
+        *,
+        user_plugins_count: int = 0,
     ) -> float:
-        """Return the CPU seconds of one cycle on one core (see the module's formula)."""
+        """Return the CPU seconds of one cycle on one core (see the module's formula).
+
+        ``pods`` None stands for two pods of the family on every node.
+        """
         p = self.params
-        work = p.node_examined_seconds * examined_nodes
+        if pods is None:
+            usual = _PODS_PER_NODE * nodes_count
+            required = usual if shape.required_affinity else 0.0
+            pods = PodsPresent(usual, required, usual if shape.preferred_affinity else 0.0)
+        work = (p.node_examined_seconds + p.user_plugin_node_seconds * user_plugins_count) * (
+            examined_nodes
+        )
         if shape.node_affinity:
             work += p.affinity_examined_seconds * examined_nodes
         if shape.spread:
-            work += p.spread_node_seconds * nodes_count
+            work += p.spread_node_seconds * nodes_count + p.spread_pod_seconds * pods.count
             work += p.spread_feasible_seconds * feasible_nodes
         if shape.preferred_affinity:
-            work += p.preferred_node_seconds * nodes_count
+            work += p.preferred_node_seconds * nodes_count + p.preferred_pod_seconds * pods.count
             work += p.preferred_feasible_seconds * feasible_nodes
+        else:
+            work += p.carrier_pod_seconds * pods.preferred_count
         if shape.required_affinity:
             work += p.required_node_seconds * nodes_count
+            work += p.required_pod_seconds * pods.required_count
             work += p.required_examined_seconds * examined_nodes
-        kappa = 1.0 + p.cache_penalty_ratio * nodes_count / (nodes_count + p.cache_half_nodes)
-        return p.cycle_base_seconds + kappa * work
+        else:
+            work += p.carrier_pod_seconds * pods.required_count
+        return p.cycle_base_seconds + self._kappa(nodes_count) * work
 
-    def elapsed_ratio(self, core_count: int) -> float:
-        """Return elapsed over CPU time of the node work on an idle machine of that many cores."""
+    def preemption_seconds(self, dry_run_nodes_count: int) -> float:
+        """Return the CPU seconds of the dry runs of one preemption."""
+        return self.params.preemption_node_seconds * dry_run_nodes_count
+
+    def wake(self, slept_seconds: float) -> float:
+        """Return the extra CPU seconds of work that ends a sleep."""
+        p = self.params
+        return p.wake_seconds * (1.0 - exp(-slept_seconds / p.wake_half_life_seconds))
+
+    def critical_ratio(self, core_count: int) -> float:
+        """Return elapsed over CPU time of a cycle's node work on an idle machine.
+
+        ``core_count`` 0 stands for a machine that is never contended.
+        """
         workers = max(1, min(self._parallelism_count, core_count or self._parallelism_count))
         return self.params.serial_ratio + (1.0 - self.params.serial_ratio) / workers
+
+    def split(self, cycle_seconds: float, core_count: int) -> tuple[float, float]:
+        """Return (CPU on the cycle's critical path, CPU of the workers beside it)."""
+        p = self.params
+        parallel = max(0.0, cycle_seconds - p.cycle_base_seconds)
+        critical = cycle_seconds - parallel * (1.0 - self.critical_ratio(core_count))
+        return critical, cycle_seconds - critical
