@@ -71,7 +71,9 @@ def build_experiment(tree: Tree, backend: Backend) -> Loaded:
     """Check a merged tree. Raises UserError with all problems."""
     origins, data = tree.origins, tree.data
     _check_root(data, origins)
-    metadata = bind(Metadata, data.get("metadata", {}), ("metadata",), origins)
+    metadata = None
+    if "metadata" in data:
+        metadata = bind(Metadata, data["metadata"], ("metadata",), origins)
     if isinstance(metadata, Metadata) and not re.fullmatch(NAME_PATTERN, metadata.name):
         origins.add(
             "E013", f"{metadata.name!r} is not a name", ("metadata", "name"),

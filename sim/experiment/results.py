@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,18 +108,22 @@ def write_run(task: Task, outcome: Outcome, backend: Backend) -> RunResult:
     manifest = _manifest(task, outcome, backend, judgements, bottleneck, code)
     final = task.folder
     staging = staging_folder(final)
-    _write_machine_files(staging, task, outcome, derivation, rows, judgements, manifest)
-    if spec.outputs.report or spec.outputs.figures:
-        _write_report(staging, task, manifest, derivation, rows)
-    manifest["wall"] = {
-        "run_seconds": round(outcome.wall_seconds, 6),
-        "results_seconds": round(time.perf_counter() - started, 6),
-        "cpu_seconds": round(outcome.cpu_seconds + cpu_seconds() - cpu_started, 6),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "finished_unix_seconds": round(time.time(), 3),
-    }
-    write_text(staging / "manifest.json", json_text(manifest))
-    publish_folder(staging, final)
+    try:
+        _write_machine_files(staging, task, outcome, derivation, rows, judgements, manifest)
+        if spec.outputs.report or spec.outputs.figures:
+            _write_report(staging, task, manifest, derivation, rows)
+        manifest["wall"] = {
+            "run_seconds": round(outcome.wall_seconds, 6),
+            "results_seconds": round(time.perf_counter() - started, 6),
+            "cpu_seconds": round(outcome.cpu_seconds + cpu_seconds() - cpu_started, 6),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "finished_unix_seconds": round(time.time(), 3),
+        }
+        write_text(staging / "manifest.json", json_text(manifest))
+        publish_folder(staging, final)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)  # nothing half-written, whatever happened
+        raise
     return RunResult(
         folder=final,
         values=task.point.values,

@@ -152,6 +152,8 @@ class _Watch:
         self._control = control
         self._started = time.perf_counter()
         self._told = self._started
+        self._pods = (-1, -1)
+        self._changed_seconds = 0.0
         self._memory_limit = memory_limit_bytes(run.memory_bytes_max)
 
     @property
@@ -170,7 +172,17 @@ class _Watch:
                 self._observer(self.status())
             if peak_memory_bytes() > self._memory_limit:
                 return MEMORY
+        if self._engine.event_count >= self._run.events_max:
+            return EVENTS
         return WALL if now - self._started > self._run.wall_seconds_max else ""
+
+    def is_stalled(self) -> bool:
+        """Whether the numbers of pods have not changed for too long."""
+        progress = self._cluster.progress()
+        pods = (progress.pods_total_count, progress.pods_running_count)
+        if pods != self._pods:
+            self._pods, self._changed_seconds = pods, self._engine.now
+        return self._engine.now - self._changed_seconds >= self._run.stall_seconds_max
 
     def status(self) -> Status:
         """Return how far the run is."""
@@ -194,7 +206,8 @@ class _Watch:
             INTERRUPTED: "stopped by a signal",
             NOT_SETTLED: f"not settled after {run.duration_seconds} s of simulated time"
             " (run.durationSeconds)",
-            STALLED: "nothing is left to happen, yet the workload is not done",
+            STALLED: f"no change for {run.stall_seconds_max:g} s of simulated time"
+            " (run.stallSecondsMax), yet the workload is not done",
             EVENTS: f"{engine.event_count:,} events used up (run.eventsMax {run.events_max:,})",
             WALL: f"{self.wall_seconds:.1f} s of wall time used up"
             f" (run.wallSecondsMax {run.wall_seconds_max:g})",
@@ -214,7 +227,7 @@ def _loop(run: RunSpec, engine: Engine, cluster: Cluster, watch: _Watch) -> str:
         if horizon is not None:
             until = min(until, horizon)
         reason = engine.run(until, watch.check, run.events_max)
-        if reason not in {"horizon", "empty"}:
+        if reason != "horizon":
             return reason
         bound = watch.check()
         if bound:
@@ -223,7 +236,7 @@ def _loop(run: RunSpec, engine: Engine, cluster: Cluster, watch: _Watch) -> str:
             return SETTLED
         if horizon is not None and until >= horizon:
             return DURATION if by_duration else NOT_SETTLED
-        if reason == "empty" and not by_duration:
+        if not by_duration and watch.is_stalled():
             return STALLED
 
 

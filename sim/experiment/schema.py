@@ -97,7 +97,7 @@ def _part(cls: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     classes = _classes(cls)
     for name, definition in {cls.__name__: schema, **inner}.items():
         if name not in definitions:
-            definitions[name] = _renamed(definition, classes.get(name))
+            definitions[name] = _without_tuples(_renamed(definition, classes.get(name)))
     return {"$ref": _REF + cls.__name__}
 
 
@@ -164,6 +164,20 @@ def _with_unit(schema: dict[str, Any], unit: str) -> dict[str, Any]:
         items = {"anyOf": [schema["items"], text]}
         return {**schema, "items": items, **default}
     return {"anyOf": [schema, text], **default}
+
+
+def _without_tuples(schema: Any) -> Any:
+    """Say "n items of these kinds" without the keyword on which drafts disagree."""
+    if isinstance(schema, list):
+        return [_without_tuples(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kinds = schema.get("prefixItems")
+    result = {key: _without_tuples(value) for key, value in schema.items() if key != "prefixItems"}
+    if isinstance(kinds, list):
+        distinct = [item for index, item in enumerate(kinds) if item not in kinds[:index]]
+        result["items"] = distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
+    return result
 
 
 def _plain_default(schema: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,9 @@ class RunSpec:
     """settled: when the workload is done and nothing is under way. duration: at durationSeconds."""
     duration_seconds: Annotated[float, Gt(0)] | None = None
     """Simulated time at which to stop; with stop: settled the latest time to settle by."""
+    stall_seconds_max: Annotated[float, Gt(0)] = 7_200.0
+    """Simulated time without any change of the number of pods, wanted or running, after which a run
+    that has not settled is given up. Longer pauses in the workload need more."""
     events_max: Annotated[int, Gt(0)] = 2_000_000_000
     """Simulated events that no run may exceed."""
     wall_seconds_max: Annotated[float, Gt(0)] = 14_400.0

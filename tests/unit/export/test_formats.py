@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def test_junit_is_xml_with_the_right_counts() -> None:
         Case("thresholds", "a < b"), Case("thresholds", "c & d", failure="measured <9>"),
         Case("run", "e", skipped="nothing observed"),
     ]  # fmt: skip
-    root = ElementTree.fromstring(junit_xml("x & y", 12.5, cases))
+    root = ET.fromstring(junit_xml("x & y", 12.5, cases))
     assert root.attrib == {
         "name": "x & y", "tests": "3", "failures": "1", "errors": "0", "skipped": "1",
         "time": "12.500000",

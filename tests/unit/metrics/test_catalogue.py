@@ -25,7 +25,7 @@ def dumped(shared_dir: Path) -> dict[str, tuple[set[str], list[float]]]:
     labels: dict[str, set[str]] = defaultdict(set)
     edges: dict[str, list[float]] = defaultdict(list)
     for path in sorted((shared_dir / "groundtruth" / "metrics").glob("*-after.prom.gz")):
-        for line in gzip.open(path, "rt", encoding="utf-8"):
+        for line in gzip.decompress(path.read_bytes()).decode().splitlines():
             if line.startswith("# TYPE"):
                 labels[line.split()[2]] |= set()
             match = re.match(r"(\w+)\{(.*)\} ", line)

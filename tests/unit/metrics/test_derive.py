@@ -1,3 +1,4 @@
+# ruff: noqa: PD011 - values of observations, not of pandas
 """Summaries and series against pandas and plain loops over the same facts."""
 
 from __future__ import annotations

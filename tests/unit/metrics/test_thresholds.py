@@ -54,7 +54,7 @@ def test_grammar(text, aggregate, share, comparison, limit) -> None:
     ],
 )
 def test_malformed_conditions(text: str, kind: str, words: str) -> None:
-    with pytest.raises(ThresholdError, match="E022|") as caught:
+    with pytest.raises(ThresholdError, match=".+") as caught:
         parse_threshold(text, kind)
     assert caught.value.code == "E022"
     assert words in str(caught.value)
@@ -93,7 +93,8 @@ def test_measured_values() -> None:
     assert len(values) == 200  # two POSTs per pod, of different label sets
     for text, expected in (
         ("avg < 1", values.mean()), ("max < 1", values.max()), ("min < 1", values.min()),
-        ("med < 1", np.median(values)), ("p(95) < 1", np.quantile(values, 0.95)), ("count > 1", 200),
+        ("med < 1", np.median(values)), ("p(95) < 1", np.quantile(values, 0.95)),
+        ("count > 1", 200),
     ):  # fmt: skip
         assert measure(parse_threshold(text), selector, derivation, 10.0) == pytest.approx(expected)
     counter = parse_selector("apiserver_request_total")
