@@ -204,10 +204,16 @@ class Writes:
         self._attempt(request, current, fresh=True, count=count)
 
     def _remove(self, argument: tuple[Request, APIObject, int]) -> None:
-        """Second transaction of a DELETE with grace 0: the pod has its deletion time, now go."""
+        """Second part of a DELETE with grace 0: the pod has its deletion time, now go.
+
+        It starts from the watch cache, which has rarely seen the first part yet: then the guard
+        fails and the removal is proposed again. Measured: a DELETE of a pod costs etcd as much as
+        three transactions and a read.
+        """
         request, new, count = argument
+        cached = request.state.cache.objects.get(new.key, new)
         state = (request, registry.REMOVE, new, count)
-        version = new.resource_version
+        version = cached.resource_version
         write = Write(new.resource, new.key, version, None, 0, self._proposed, state)
         self._storage.txn(write)
 

@@ -45,7 +45,7 @@ class RequestCost(NamedTuple):
 class APIServerLaw:
     """CPU seconds of request handling, on one core of the profile's machine."""
 
-    base_seconds: float = field(default=0.00031, metadata={"source": _VERBS + ", get_pod_rv0"})
+    base_seconds: float = field(default=250e-6, metadata={"source": _VERBS + ", get_pod_rv0"})
     authorization_seconds: float = field(
         default=150e-6,
         metadata={"source": "fitted: apiserver_apf.csv, modest_alone_get against get_pod"},
@@ -53,7 +53,7 @@ class APIServerLaw:
     """RBAC or Node authorizer, for users outside system:masters."""
     storage_call_seconds: float = field(default=0.00012, metadata={"source": _VERBS + ", get_pod"})
     write_seconds: float = field(
-        default=0.00041, metadata={"source": _VERBS + ", create_configmap, create_event"}
+        default=310e-6, metadata={"source": _VERBS + ", create_configmap, create_event"}
     )
     update_seconds_per_byte: float = field(
         default=6.9e-07,
@@ -67,7 +67,7 @@ class APIServerLaw:
     """PATCH on top of an update."""
     bind_seconds: float = field(default=0.00034, metadata={"source": _VERBS + ", bind_pod"})
     """POST pods/binding on top of a write."""
-    pod_seconds: float = field(default=0.0006, metadata={"source": _VERBS + ", create_pod"})
+    pod_seconds: float = field(default=530e-6, metadata={"source": _VERBS + ", create_pod"})
     """Per write of a pod, on top of what any object costs."""
     create_seconds_per_byte: float = field(
         default=20e-9, metadata={"source": "assumed: 50 MB/s protobuf decode and copy"}
@@ -113,20 +113,20 @@ class APIServerLaw:
     )
     """From a goroutine's wake-up by another until it runs, while a core is idle."""
     spin_seconds: float = field(
-        default=1.1e-05, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
+        default=30e-6, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
     )
     """CPU burnt per job that starts while a core is idle: the scheduler searches for work."""
     cold_seconds: float = field(
-        default=0.00051, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+        default=800e-6, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Extra CPU of a job that wakes the process after a long sleep, reached asymptotically."""
     cold_time_constant_seconds: float = field(
-        default=0.0011, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+        default=2.2e-3, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Sleep after which 63 % of ``cold_seconds`` is paid."""
-    stall_ratio: float = field(default=0.02, metadata={"source": _VERBS + ", p99_ms"})
+    stall_ratio: float = field(default=0.03, metadata={"source": _VERBS + ", p99_ms"})
     """Share of jobs, started while all cores are busy, that first wait in a run queue."""
-    stall_seconds: float = field(default=0.0077, metadata={"source": _VERBS + ", p99_ms"})
+    stall_seconds: float = field(default=10e-3, metadata={"source": _VERBS + ", p99_ms"})
     """Mean of that wait (exponential)."""
     rejection_seconds: float = field(
         default=40e-6, metadata={"source": "fitted: apiserver_apf.csv, greedy600_get"}
@@ -138,7 +138,7 @@ class APIServerLaw:
     """Cores that an idle apiserver uses."""
     garbage_ratio: float = field(default=0.13, metadata={"source": _VERBS + ", p99_ms"})
     """Collector work per request work."""
-    garbage_assist_ratio: float = field(default=2.0, metadata={"source": _VERBS + ", p99_ms"})
+    garbage_assist_ratio: float = field(default=3.0, metadata={"source": _VERBS + ", p99_ms"})
     """While the collector runs: marking that a request does per unit of its own work."""
     garbage_turn_seconds: float = field(
         default=1e-3, metadata={"source": "assumed: a mark worker yields after about this long"}

@@ -189,7 +189,7 @@ def predict_verbs_open(row: Mapping[str, str], profile: Profile, seed: int) -> P
     rate = float(row["rate_per_s"])
     pool = [
         LoadClient(machine, f"load-{index}", _MASTERS, demand, operation.make)
-        for index in range(64)
+        for index in range(512)
     ]
     arrivals = engine.stream("arrivals")
     lateness = engine.stream("timer")
@@ -202,7 +202,7 @@ def predict_verbs_open(row: Mapping[str, str], profile: Profile, seed: int) -> P
     def arrive(_: None) -> None:
         busy = machine.client_cpu.running_count > 0
         late = 0.0 if busy else lateness.uniform() * machine.load_law.timer_seconds
-        engine.call_later(late, call, engine.now)
+        engine.call_later(late + machine.load_law.open_seconds, call, engine.now)
         engine.call_later(arrivals.exponential(1.0 / rate), arrive)
 
     for client in pool:

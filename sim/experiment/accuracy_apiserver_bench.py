@@ -29,6 +29,11 @@ from sim.engine.tables import Recorder
 
 CORE_COUNT = 2
 """**Source:** groundtruth/README.md, machine."""
+_CROWDING_RATIO = 0.6
+"""Fitted: apiserver_verbs_closed.csv, etcd_cpu_ms_per_req. What etcd's work costs more than in its
+own measurements: apiserver and client work in the same 2 MiB of second-level cache."""
+_CLIENT_COLD_RATIO = 0.5
+"""Fitted: apiserver_verbs_closed.csv. How much a cold client costs, against a cold apiserver."""
 _ETCD_IDLE_CORES = 0.0115
 """**Source:** apiserver_verbs_closed.csv, etcd_cores of get_pod_rv0, which etcd sees nothing of."""
 Prediction = dict[str, float]
@@ -87,6 +92,11 @@ class LoadClientLaw:
         metadata={"source": "measured: apiserver_verbs_open.csv, send_lag_p99_ms when idle"},
     )
     """Timers of an otherwise idle process fire up to this late (millisecond epoll)."""
+    open_seconds: float = field(
+        default=0.7e-3,
+        metadata={"source": "fitted: apiserver_verbs_open.csv, p50_ms below saturation"},
+    )
+    """From a timer's firing until a call of an open loop has its own goroutine running."""
     rejected_sleep_seconds: float = field(
         default=0.02, metadata={"source": "groundtruth/README.md: a rejected client waits 20 ms"}
     )
@@ -108,8 +118,7 @@ class Machine:
             [self.host],
             disks=[profile.disk],
         )
-        # One more process works in the same caches than when etcd's law was fitted.
-        self.etcd.members[0].crowding_ratio += profile.etcd.crowding_ratio
+        self.etcd.members[0].crowding_ratio += _CROWDING_RATIO
         self.etcd.start()
         self.server = APIServer(
             self.engine,
@@ -148,7 +157,7 @@ class Machine:
             if process.running_count == 0:
                 slept_seconds = now - self._client_awake_seconds
                 if slept_seconds > 0.0:
-                    demand_seconds += 0.5 * self.law.cold(slept_seconds)
+                    demand_seconds += _CLIENT_COLD_RATIO * self.law.cold(slept_seconds)
         elif self._stalls.uniform() < self.law.stall_ratio:
             wait_seconds = self._stalls.exponential(self.law.stall_seconds)
             self.engine.call_later(

@@ -178,9 +178,9 @@ def test_an_unbound_pod_is_deleted_at_once_in_two_transactions(world: World) -> 
     seen: list[str] = []
     pods.add_handler(lambda kind, new, old: seen.append(kind))
     world.do(world.client.create, a_pod())
-    before = world.storage.txn_count
+    before = world.storage.revision
     assert world.do(world.client.delete, "pods", "default", "p").code == 200
-    assert world.storage.txn_count - before == 2
+    assert world.storage.revision - before == 2
     assert seen == ["ADDED", "MODIFIED", "DELETED"]
     assert not pods.objects
 
