@@ -87,12 +87,12 @@ def run_writes(client_count: int, write_count: int) -> tuple[Engine, APIServer, 
 
 
 def test_one_write(benchmark: Any, bench_size: Callable[[int, int], int]) -> None:
-    count = bench_size(500, 20_000)
-    engine, server, done = benchmark.pedantic(run_writes, args=(100, count), rounds=3)
+    count = bench_size(2_000, 20_000)
+    engine, server, done = benchmark.pedantic(run_writes, args=(60, count), rounds=3)
     assert done[0] == count
     assert len(server.recorder["requests"]) >= count
     assert engine.event_count / count <= EVENT_COUNT_MAX
-    if benchmark.stats is not None and count > 500:
+    if benchmark.stats is not None and count > 2_000:
         bare = min(bare_timeout_seconds() for _ in range(3))
         each = benchmark.stats.stats.min / count
         allowed = BUDGET_MICROSECONDS * 1e-6 * bare / (REFERENCE_TIMEOUT_MICROSECONDS * 1e-6)
