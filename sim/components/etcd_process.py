@@ -91,7 +91,7 @@ class GoProcess:
             and not goes_on
         )
         if work_seconds > params.collector_threshold_seconds:
-            work_seconds *= self._collector_factor(params.collector_ratio)
+            work_seconds = self._collected(work_seconds)
         if asleep:
             demand = work_seconds + wake_seconds + params.wake_latency_seconds
             self.spin_cpu_seconds -= params.wake_latency_seconds
@@ -100,7 +100,8 @@ class GoProcess:
         if host.running_count < host.core_count or host.core_count == 0:
             self.spin_cpu_seconds += params.spin_seconds
             if asleep and now > self._awake_seconds:
-                demand += self._law.cold_seconds(now - self._awake_seconds)
+                cold_seconds = self._law.cold_seconds(now - self._awake_seconds)
+                demand += stream.exponential(cold_seconds)
         running_count = host.running_count
         if running_count:
             share = min(1.0, running_count / host.core_count) if host.core_count else 0.0
@@ -113,11 +114,47 @@ class GoProcess:
         self._awake_seconds = now + demand
         process.run(demand, then, argument)
 
-    def _collector_factor(self, ratio: float) -> float:
-        longer = self._law.params.collector_factor_ratio
-        if self._stream.uniform() < ratio:
-            return longer
-        return (1.0 - ratio * longer) / (1.0 - ratio)
+    def express_seconds(self, wake_seconds: float, work_seconds: float) -> float:
+        """Do a piece of work on a host with plenty of room, without an event for its end.
+
+        Returns the time it takes, drawn as `run` would, or -1.0 (and nothing is done) where the
+        host is too busy for its end to be known in advance.
+        """
+        host = self.host
+        if not host.has_room():
+            return -1.0
+        params = self._law.params
+        stream = self._stream
+        now = self._engine.now
+        process = self.process
+        if work_seconds > params.collector_threshold_seconds:
+            work_seconds = self._collected(work_seconds)
+        self.spin_cpu_seconds += params.spin_seconds
+        if process.running_count == 0 and now - self._awake_seconds > params.awake_window_seconds:
+            demand = work_seconds + wake_seconds + params.wake_latency_seconds
+            self.spin_cpu_seconds -= params.wake_latency_seconds
+            cold_seconds = self._law.cold_seconds(now - self._awake_seconds)
+            demand += stream.exponential(cold_seconds)
+        else:
+            demand = work_seconds + wake_seconds * params.awake_ratio
+        demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * _TABLE_COUNT)]
+        wait_seconds = 0.0
+        cores = host.core_count
+        if cores and stream.uniform() < params.stall_ratio * host.running_count / cores:
+            wait_seconds = stream.exponential(params.stall_seconds)
+        self._awake_seconds = now + demand
+        host.occupy(process, demand)
+        return wait_seconds + demand
+
+    def _collected(self, work_seconds: float) -> float:
+        """Let some long stages run while the collector marks; the mean stays as it is."""
+        params = self._law.params
+        slowed_seconds = min(work_seconds, params.collector_mark_seconds)
+        extra_seconds = (params.collector_factor_ratio - 1.0) * slowed_seconds
+        usual_seconds = work_seconds - params.collector_ratio * extra_seconds
+        if self._stream.uniform() < params.collector_ratio:
+            return usual_seconds + extra_seconds
+        return usual_seconds
 
     def _late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         self.process.run(*work)

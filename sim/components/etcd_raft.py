@@ -68,9 +68,25 @@ class Member(GoProcess):
     """One etcd process on its host and disk."""
 
     __slots__ = (
-        "alive", "applying", "arrival_seconds", "begun_bytes", "begun_count", "busy", "cut_count",
-        "disk", "inbox", "index", "learnt_count", "log_terms", "matched_index", "segment_bytes",
-        "sync_count", "synced_index", "term",
+        "alive",
+        "applying",
+        "arrival_seconds",
+        "begun_bytes",
+        "begun_count",
+        "busy",
+        "cut_count",
+        "disk",
+        "free_seconds",
+        "inbox",
+        "index",
+        "learnt_count",
+        "log_terms",
+        "matched_index",
+        "segment_bytes",
+        "slow_until_seconds",
+        "sync_count",
+        "synced_index",
+        "term",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, index: int, host: Host, disk: DiskLaw, law: EtcdLaw) -> None:
@@ -92,6 +108,10 @@ class Member(GoProcess):
         """Entries of the first batch of the inbox that are being written already."""
         self.begun_bytes = 0
         self.arrival_seconds = 0.0
+        self.free_seconds = 0.0
+        """As a follower on a roomy host: when its rounds known in advance are over."""
+        self.slow_until_seconds = 0.0
+        """As a follower: when the last message arrives that takes the way with an event a step."""
         self.learnt_count = 0
         """Entries that this follower may apply and has not started to."""
         self.applying = False
@@ -232,7 +252,40 @@ class RaftGroup:
             if follower.alive:
                 self._send(follower, batch)
         batch.fsync_seconds = leader.sync_seconds(size_bytes)
-        engine.call_later(batch.fsync_seconds, self._returned, batch)
+        ready_seconds = self._express_ready_seconds(leader, batch)
+        if ready_seconds >= 0.0:
+            engine.call_later(batch.fsync_seconds + ready_seconds, self._synced_and_ready, batch)
+        else:
+            engine.call_later(batch.fsync_seconds, self._returned, batch)
+
+    def _ready_demand(self, batch: Batch) -> tuple[float, float]:
+        """Return (wake-up, work) of the loop's way back from a sync; pays the debts."""
+        law = self.law
+        demand = self.take_debt() + law.append_seconds(
+            len(batch.writes), batch.size_bytes, len(self.followers)
+        )
+        wake = law.params.append_wake_seconds
+        if batch.fsync_seconds > SYSCALL_KEPT_SECONDS:
+            # the thread has slept in the kernel: no part of the way back is saved
+            demand += wake
+            wake = 0.0
+        if self.quorum_count == 1 and not self.pending:
+            apply_seconds = self._merged_apply_seconds(batch)
+            if apply_seconds >= 0.0:
+                wake += law.params.apply_wake_seconds
+                demand += apply_seconds
+        return wake, demand
+
+    def _express_ready_seconds(self, leader: Member, batch: Batch) -> float:
+        """Return the time from the sync to the end of the loop's round, -1.0 if not known yet."""
+        if not leader.host.has_room():
+            return -1.0
+        return leader.express_seconds(*self._ready_demand(batch))
+
+    def _synced_and_ready(self, batch: Batch) -> None:
+        if batch.epoch == self.epoch and self.leader is not None:
+            self.leader.persist(batch.epoch, batch.last_index)
+            self._ready(batch)
 
     def _returned(self, batch: Batch) -> None:
         """The sync is done; its thread may have to wait for a processor."""
@@ -252,22 +305,7 @@ class RaftGroup:
         if batch.epoch != self.epoch or leader is None:
             return
         leader.persist(batch.epoch, batch.last_index)
-        law = self.law
-        demand = self.debt_seconds + law.append_seconds(
-            len(batch.writes), batch.size_bytes, len(self.followers)
-        )
-        self.debt_seconds = 0.0
-        wake = law.params.append_wake_seconds
-        if batch.fsync_seconds > SYSCALL_KEPT_SECONDS:
-            # the thread has slept in the kernel: no part of the way back is saved
-            demand += wake
-            wake = 0.0
-        if self.quorum_count == 1 and not self.pending:
-            apply_seconds = self._merged_apply_seconds(batch)
-            if apply_seconds >= 0.0:
-                wake += law.params.apply_wake_seconds
-                leader.run(wake, demand + apply_seconds, self._ready, batch)
-                return
+        wake, demand = self._ready_demand(batch)
         leader.run(wake, demand, self._ready, batch)
 
     def _ready(self, batch: Batch) -> None:
@@ -309,9 +347,38 @@ class RaftGroup:
         if self.link.free:
             self._receive((follower, follower.term, batch))
             return
-        due = max(self._engine.now + self.link.sample_seconds(), follower.arrival_seconds)
+        engine = self._engine
+        due = max(engine.now + self.link.sample_seconds(), follower.arrival_seconds)
         follower.arrival_seconds = due
-        self._engine.call_at(due, self._receive, (follower, follower.term, batch))
+        if not follower.busy and not follower.inbox and follower.slow_until_seconds <= engine.now:
+            count = len(batch.writes)
+            seconds = follower.express_seconds(
+                0.0,
+                self.law.params.follow_wake_seconds
+                + self.law.follow_seconds(count, batch.size_bytes),
+            )
+            if seconds >= 0.0:
+                begin_seconds = max(due, follower.free_seconds)
+                sync_seconds = follower.sync_seconds(batch.size_bytes)
+                follower.free_seconds = begin_seconds + seconds + sync_seconds
+                engine.call_at(
+                    follower.free_seconds + self.link.sample_seconds(),
+                    self._written_and_acknowledged,
+                    (follower, follower.term, batch, count),
+                )
+                return
+        follower.slow_until_seconds = max(due, follower.free_seconds)
+        engine.call_at(follower.slow_until_seconds, self._receive, (follower, follower.term, batch))
+
+    def _written_and_acknowledged(self, message: tuple[Member, int, Batch, int]) -> None:
+        """A follower's whole round on a host with room, told when its answer has arrived."""
+        follower, term, batch, _ = message
+        if term != follower.term or batch.epoch != self.epoch:
+            return
+        if batch.last_index > follower.synced_index:
+            follower.adopt(self.leader, batch.epoch)
+            follower.persist(batch.epoch, batch.last_index)
+        self._acknowledged(message)
 
     def _receive(self, message: tuple[Member, int, Batch]) -> None:
         follower, term, batch = message
@@ -391,6 +458,11 @@ class RaftGroup:
         self._advance()
 
     def _tell_commit(self, follower: Member, count: int) -> None:
+        if not follower.applying:
+            params = self.law.params
+            work_seconds = self.law.follow_apply_seconds(count)
+            if follower.express_seconds(params.follow_apply_wake_seconds, work_seconds) >= 0.0:
+                return
         follower.learnt_count += count
         if not follower.applying:
             follower.applying = True
@@ -428,8 +500,12 @@ class RaftGroup:
         alive = [follower for follower in self.followers if follower.alive]
         if len(alive) + 1 < self.quorum_count:
             return
-        state = [self.quorum_count - 1]
         wake = self.law.params.read_index_wake_seconds
+        express_seconds = self._express_confirm_seconds(leader, alive, wake)
+        if express_seconds >= 0.0:
+            self._engine.call_later(express_seconds, then, argument)
+            return
+        state = [self.quorum_count - 1]
         there_seconds = 0.0 if self.link.free else self.link.sample_seconds()
 
         def answered(_: object) -> None:
@@ -448,6 +524,24 @@ class RaftGroup:
                 self._engine.call_later(there_seconds, arrived, follower)
             else:
                 arrived(follower)
+
+    def _express_confirm_seconds(
+        self, leader: Member, followers: list[Member], wake_seconds: float
+    ) -> float:
+        """Return the time of a quorum's round trip on hosts with room, -1.0 if not known."""
+        if self.link.free or not leader.host.has_room():
+            return -1.0
+        link = self.link
+        there_seconds = link.sample_seconds()
+        answers = []
+        for follower in followers:
+            seconds = follower.express_seconds(wake_seconds, 0.0)
+            if seconds < 0.0:
+                return -1.0
+            answers.append(there_seconds + seconds + link.sample_seconds())
+        answers.sort()
+        seconds = leader.express_seconds(wake_seconds, 0.0)
+        return answers[self.quorum_count - 2] + seconds if seconds >= 0.0 else -1.0
 
     # State ----------------------------------------------------------------------------------
 

@@ -144,12 +144,16 @@ class ReadLoop:
                 small.append(read)
                 small_key_count += count
         if small:
-            frontend.member.run(
-                law.params.read_wake_seconds,
-                law.read_seconds(len(small), small_key_count),
-                self._executed,
-                small,
-            )
+            wake_seconds = law.params.read_wake_seconds
+            work_seconds = law.read_seconds(len(small), small_key_count)
+            seconds = frontend.member.express_seconds(wake_seconds, work_seconds)
+            if seconds < 0.0:
+                frontend.member.run(wake_seconds, work_seconds, self._executed, small)
+            else:
+                etcd = self._etcd
+                if not etcd.direct:
+                    seconds += etcd.client_link.sample_seconds()
+                etcd.engine.call_later(seconds, self._respond, small)
         if frontend.long_reads:
             self._execute_long(frontend)
 

@@ -62,8 +62,8 @@ class Host:
 
     __slots__ = (
         "_armed_seconds", "_direct", "_engine", "_environment", "_jobs", "_last_seconds",
-        "_occupied", "_rate", "_sequence", "_virtual", "core_count", "job_area_seconds", "job_count", "name",
-        "processes", "sojourn_sum_seconds", "work_seconds",
+        "_occupied", "_rate", "_sequence", "_virtual", "core_count", "job_area_seconds",
+        "job_count", "name", "processes", "sojourn_sum_seconds", "work_seconds",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, name: str, core_count: int) -> None:
@@ -106,6 +106,15 @@ class Host:
         if self._occupied:
             self._retire(self._environment._now)
         return len(self._jobs) + len(self._direct) + len(self._occupied)
+
+    def has_room(self) -> bool:
+        """Whether `occupy` would succeed now."""
+        cores = self.core_count
+        if self._jobs or 0 < cores < _ROOMY_CORES_COUNT:
+            return False
+        if self._occupied:
+            self._retire(self._environment._now)
+        return not cores or 2 * (len(self._direct) + len(self._occupied)) < cores
 
     def occupy(self, process: HostProcess, demand_seconds: float) -> bool:
         """Run a job without telling anyone of its end, if there is plenty of room.
@@ -330,7 +339,8 @@ class Host:
         direct = [
             (call.argument[4], max(0.0, call.argument[5] - now)) for call in self._direct.values()
         ]
-        return shared + direct
+        occupied = [(job[2], max(0.0, job[0] - now)) for job in self._occupied]
+        return shared + direct + occupied
 
     def check(self) -> list[str]:
         """Return what is broken: Little's law and the utilisation law, as exact identities.
