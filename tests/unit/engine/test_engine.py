@@ -1,0 +1,145 @@
+"""The clock: order, horizons, bounds, requests to stop, and failures that must not be swallowed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from sim.engine.engine import Engine
+
+
+def test_events_of_one_instant_happen_in_the_order_of_scheduling() -> None:
+    engine = Engine(0)
+    seen: list[str] = []
+    for name in "abcdefgh":
+        engine.call_later(1.0, seen.append, name)
+    engine.run(2.0)
+    assert "".join(seen) == "abcdefgh"
+
+
+def test_the_horizon_is_excluded_and_reached() -> None:
+    engine = Engine(0)
+    seen: list[float] = []
+    for time in (0.5, 1.0, 1.5):
+        engine.call_later(time, seen.append, time)
+    assert engine.run(1.0) == "horizon"
+    assert engine.now == 1.0
+    assert seen == [0.5]
+    assert engine.run(1.0) == "horizon"
+    assert seen == [0.5]
+    assert engine.run(9.0) == "horizon"
+    assert seen == [0.5, 1.0, 1.5]
+    assert engine.now == 9.0
+
+
+def test_a_horizon_in_the_past_does_not_turn_the_clock_back() -> None:
+    engine = Engine(0)
+    engine.run(5.0)
+    assert engine.run(1.0) == "horizon"
+    assert engine.now == 5.0
+
+
+def test_an_absolute_time_that_has_passed_means_now() -> None:
+    engine = Engine(0)
+    engine.run(5.0)
+    seen: list[float] = []
+    engine.call_at(3.0, lambda _: seen.append(engine.now))
+    engine.call_at(7.0, lambda _: seen.append(engine.now))
+    engine.run(10.0)
+    assert seen == [5.0, 7.0]
+
+
+def test_stop_leaves_after_the_current_event_and_the_run_can_go_on() -> None:
+    engine = Engine(0)
+    seen: list[int] = []
+
+    def happen(number: int) -> None:
+        seen.append(number)
+        if number == 2:
+            engine.stop("enough")
+
+    for number in range(5):
+        engine.call_later(1.0, happen, number)
+    assert engine.run(9.0) == "enough"
+    assert engine.now == 1.0
+    assert seen == [0, 1, 2]
+    assert engine.run(9.0) == "horizon"
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def forever(engine: Engine) -> None:
+    def again(_: object) -> None:
+        engine.call_later(0.001, again)
+
+    again(None)
+
+
+def test_a_bound_on_events_ends_a_run_that_never_would() -> None:
+    engine = Engine(0)
+    forever(engine)
+    assert engine.run(1e9, event_count_max=50_000) == "events"
+    assert 50_000 <= engine.event_count < 50_000 + 8_192 + 1
+
+
+def test_the_check_is_asked_every_few_thousand_events() -> None:
+    engine = Engine(0)
+    forever(engine)
+    asked: list[int] = []
+
+    def check() -> str:
+        asked.append(engine.event_count)
+        return "memory" if len(asked) == 3 else ""
+
+    assert engine.run(1e9, check=check) == "memory"
+    assert asked == [8_192, 16_384, 24_576]
+
+
+def test_a_livelock_at_one_instant_meets_the_bound() -> None:
+    engine = Engine(0)
+
+    def again(_: object) -> None:
+        engine.call_later(0.0, again)
+
+    again(None)
+    assert engine.run(1.0, event_count_max=20_000) == "events"
+    assert engine.now == 0.0
+
+
+def test_an_exception_in_a_callback_or_a_process_ends_the_run() -> None:
+    engine = Engine(0)
+    engine.call_later(1.0, lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        engine.run(2.0)
+
+    def fails(engine: Engine) -> Generator[Any, Any, None]:
+        yield engine.sleep(1.0)
+        raise KeyError("lost")
+
+    other = Engine(0)
+    other.process(fails(other))
+    with pytest.raises(KeyError, match="lost"):
+        other.run(2.0)
+
+
+def test_a_process_can_wait_for_calls_events_and_other_processes() -> None:
+    engine = Engine(0)
+    seen: list[tuple[float, Any]] = []
+
+    def child(seconds: float) -> Generator[Any, Any, str]:
+        yield engine.sleep(seconds)
+        return f"slept {seconds}"
+
+    def parent() -> Generator[Any, Any, None]:
+        answer = engine.event()
+        engine.call_later(0.5, answer.succeed, "called")
+        seen.append(((yield answer), engine.now))
+        found = yield engine.process(child(1.0))
+        seen.append((found, engine.now))
+        yield engine.all_of([engine.process(child(2.0)), engine.process(child(3.0))])
+        seen.append(("all", engine.now))
+
+    engine.process(parent())
+    engine.run(10.0)
+    assert seen == [("called", 0.5), ("slept 1.0", 1.5), ("all", 4.5)]
