@@ -64,6 +64,8 @@ def command(
             click.echo(f'Error from server (NotFound): {plural} "{name}" not found', err=True)
         items = [item for item in items if item.name in names]
         if missing:
+            if not items:
+                return ExitCode.INTERNAL_ERROR
             _print(plural, columns, items, now, output_format, all_namespaces, no_headers)
             return ExitCode.INTERNAL_ERROR
     if not items and output_format in {"table", "wide", "name"}:
@@ -160,7 +162,10 @@ def _print_table(
 
     header = list(columns.header)
     rows = [columns.cells(item, now) for item in items]
-    if wide and columns.wide_cells is not None:
+    if wide and columns.wide_cells is not None and columns.wide_replaces:
+        header = list(columns.wide_header)
+        rows = [columns.wide_cells(item, now) for item in items]
+    elif wide and columns.wide_cells is not None:
         header += columns.wide_header
         rows = [
             row + columns.wide_cells(item, now) for row, item in zip(rows, items, strict=True)

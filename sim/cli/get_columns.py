@@ -30,6 +30,8 @@ class Columns:
     wide_header: tuple[str, ...] = ()
     wide_cells: Cells | None = None
     namespaced: bool = True
+    wide_replaces: bool = False
+    """Whether the wide columns stand instead of the others, not after them."""
 
 
 def age(created_seconds: float, now_seconds: float) -> str:
@@ -112,7 +114,10 @@ def _event(event: EventState, now: float) -> list[str]:
 
 
 def _event_wide(event: EventState, now: float) -> list[str]:
-    return [event.source, age(event.first_seconds, now), str(event.count)]
+    seen, kind, reason, target, message = _event(event, now)
+    first = age(event.first_seconds, now)
+    name = f"{event.involved_name}.{event.reason.lower()}"
+    return [seen, kind, reason, target, "", event.source, message, first, str(event.count), name]
 
 
 def _counts(*names: str) -> Cells:
@@ -203,7 +208,8 @@ COLUMNS: Final[Mapping[str, Columns]] = MappingProxyType({
     "endpoints": Columns(("NAME", "ENDPOINTS", "AGE"), _endpoints),
     "events": Columns(
         ("LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"), _event,
-        ("SOURCE", "FIRST SEEN", "COUNT"), _event_wide),
+        ("LAST SEEN", "TYPE", "REASON", "OBJECT", "SUBOBJECT", "SOURCE", "MESSAGE", "FIRST SEEN",
+         "COUNT", "NAME"), _event_wide, wide_replaces=True),
     "deployments": Columns(("NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"), _deployment),
     "replicasets": Columns(
         ("NAME", "DESIRED", "CURRENT", "READY", "AGE"), _counts("desired", "current", "ready")),

@@ -182,8 +182,8 @@ def judgement(value: float | None, expr: str = "avg < 10") -> Judgement:
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [
-        ((9.0, 9.1, 9.05), "ok"), ((11.0, 11.1, 11.05), "crossed"), ((9.0, 11.0, 10.5), "undecided"),
-        ((9.0, None, 9.05), "undecided"),
+        ((9.0, 9.1, 9.05), "ok"), ((11.0, 11.1, 11.05), "crossed"),
+        ((9.0, 11.0, 10.5), "undecided"), ((9.0, None, 9.05), "undecided"),
     ],
 )  # fmt: skip
 def test_three_valued_verdicts(values, verdict: str) -> None:
@@ -224,7 +224,8 @@ def test_grids_lists_and_ranges(tmp_path: Path) -> None:
     found = expand(loaded(tmp_path, hypercube), backend())
     counts = sorted(point.values["cluster.nodeCount"] for point in found)
     assert len(found) == 5
-    assert all(low <= count <= low + 11 for low, count in zip(range(10, 60, 10), counts, strict=True))
+    strata = range(10, 60, 10)
+    assert all(low <= count <= low + 11 for low, count in zip(strata, counts, strict=True))
     sobol = hypercube.replace("latin-hypercube", "sobol").replace("points: 5", "points: 4")
     assert len(expand(loaded(tmp_path, sobol), backend())) == 4
 
@@ -248,12 +249,12 @@ def test_editing_a_sweep_renumbers_nothing(tmp_path: Path) -> None:
         ("sweep={axes: {cluster.nodeCont: [1, 2]}}", "E010"),
         ("sweep={axes: {cluster.nodeCount: [1, many]}}", "E012"),
         ("sweep={axes: {workload.4.count: [1, 2]}}", "E024"),
-        ("sweep={method: list, axes: {cluster.nodeCount: [1], profile: [small, baseline]}}", "E024"),
+        ("sweep={method: list, axes: {cluster.nodeCount: [1], profile: [a, b]}}", "E024"),
         ("sweep={method: sobol, points: 4, axes: {cluster.nodeCount: [1, 2]}}", "E024"),
         ("sweep={method: sobol, points: 3, axes: {cluster.nodeCount: {min: 1, max: 9}}}", "E024"),
         ("sweep={method: sobol, axes: {cluster.nodeCount: {min: 1, max: 9}}}", "E024"),
         ("sweep={method: sobol, points: 4, axes: {cluster.nodeCount: {min: 9, max: 1}}}", "E024"),
-        ("sweep={axes: {cluster.nodeCount: %s}}" % list(range(400_000)), "E024"),
+        (f"sweep={{axes: {{cluster.nodeCount: {list(range(120_000))}}}}}", "E024"),
     ],
     ids=lambda value: value[:60],
 )
