@@ -50,6 +50,8 @@ from sim.engine.tables import Recorder
 
 _ADOPT_RETRY_SECONDS = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
+_FIRST_CLUSTER_IP = (10 << 24) + (100 << 16)
+"""10.100.0.0, in the upper part of 10.96.0.0/12, which is used for unnamed addresses first."""
 _TURN_SECONDS = 2e-6
 """CPU of a wake-up that finds the process busy (assumed; what matters is its turn)."""
 _MUTATING_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -157,6 +159,7 @@ class ReplicaGroup:
     def __init__(self, facts: CommitFacts) -> None:
         self.facts = facts
         self._last_uid = 0
+        self._last_address = 0
         self.last_compaction_seconds = 0.0
 
     def start_uids_after(self, uid: int) -> None:
@@ -166,6 +169,12 @@ class ReplicaGroup:
     def note_uids(self, objects: list[APIObject]) -> None:
         """Keep clear of the uids of objects made elsewhere."""
         self._last_uid = max([self._last_uid, *(item.uid for item in objects)])
+
+    def next_cluster_ip(self) -> str:
+        """Return the next address of 10.96.0.0/12, kubeadm's Service range."""
+        self._last_address += 1
+        number = _FIRST_CLUSTER_IP + self._last_address
+        return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
 
     def next_uid(self) -> int:
         """Return the next uid, in order of creation over all replicas."""
@@ -365,7 +374,8 @@ class APIServer:
         return route.byte_seconds * (item.size_bytes or registry.default_size_bytes(item))
 
     def receive_internal(self, request: Request) -> None:
-        """Run a request that one handler makes of another: no network, no authentication."""
+        """Take a request that the server makes of itself (user system:apiserver, exempt)."""
+        request.submitted_seconds = self.engine.now
         self.receive(request)
 
     def _route(self, key: tuple[str, ...], request: Request) -> Route:
@@ -476,6 +486,8 @@ class APIServer:
         self._garbage_debt_seconds += demand_seconds
         if self._marking_seconds > 0.0:
             assist_seconds = demand_seconds * law.garbage_assist_ratio
+            if assist_seconds > self._marking_seconds:
+                assist_seconds = self._marking_seconds
             self._marking_seconds -= assist_seconds
             demand_seconds += assist_seconds
         elif self._garbage_debt_seconds > law.garbage_cycle_seconds:

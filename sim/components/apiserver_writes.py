@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sim.base.objects import APIObject, Namespace, Pod
+from sim.base.objects import APIObject, Generic, Namespace, Pod, Service
 from sim.components import registry
 from sim.components.ports import Request, Write
 
@@ -62,6 +62,30 @@ class Writes:
                 return
         uid = 0 if new.uid else server.group.next_uid()
         registry.prepare_create(new, uid, self._engine.now)
+        if isinstance(new, Service) and not new.headless and new.type != "ExternalName":
+            self._allocate_address(request, new)
+        else:
+            self._propose_create(request)
+
+    def _allocate_address(self, request: Request, new: Service) -> None:
+        """Reserve the cluster IP first: an IPAddress object, written through the server itself."""
+        if not new.cluster_ip:
+            new.cluster_ip = self._server.group.next_cluster_ip()
+        name = new.cluster_ip
+        address = Generic(name=name, kind_plural="ipaddresses")
+        inner = Request("create", "ipaddresses", "", name, api_object=address)
+        inner.client = _Inner(lambda _: self._propose_create(request))
+        self._server.receive_internal(inner)
+
+    def _release_address(self, item: APIObject | None) -> None:
+        if isinstance(item, Service) and item.cluster_ip and not item.headless:
+            inner = Request("delete", "ipaddresses", "", item.cluster_ip)
+            inner.client = _Inner(_forget)
+            self._server.receive_internal(inner)
+
+    def _propose_create(self, request: Request) -> None:
+        new = request.api_object
+        assert new is not None
         resource = new.resource
         write = Write(resource, new.key, 0, new, new.size_bytes, self._created, request)
         write.lease = resource == "events"
@@ -179,6 +203,8 @@ class Writes:
                 cost = request.state.cost.call_seconds
                 self._server.run(cost, self._remove, (request, new, count))
                 return
+            if write.new is None and write.resource == "services":
+                self._release_address(new)
             request.code = 201 if request.subresource == "binding" else 200
             request.result = new
             request.response_bytes = write.size_bytes
@@ -277,6 +303,10 @@ class Writes:
         inner.client = _Inner(lambda _: self._delete_next(argument))
         inner.grace_seconds = request.grace_seconds
         server.receive_internal(inner)
+
+
+def _forget(_: Request) -> None:
+    return
 
 
 class _Inner:

@@ -113,7 +113,7 @@ class APIServerLaw:
     )
     """From a goroutine's wake-up by another until it runs, while a core is idle."""
     spin_seconds: float = field(
-        default=30e-6, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
+        default=60e-6, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
     )
     """CPU burnt per job that starts while a core is idle: the scheduler searches for work."""
     cold_seconds: float = field(

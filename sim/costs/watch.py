@@ -22,12 +22,12 @@ class WatchLaw:
         default=15e-9, metadata={"source": "fitted: apiserver_watch_fanout.csv, object_bytes"}
     )
     deliver_wake_seconds: float = field(
-        default=28e-6,
+        default=33e-6,
         metadata={"source": "fitted: apiserver_watch_fanout.csv, 1000 watches at 10/s and 50/s"},
     )
     """Per watcher whose goroutine wakes up, however many events it finds: TLS record, write."""
     deliver_seconds: float = field(
-        default=11e-6,
+        default=6e-6,
         metadata={"source": "fitted: apiserver_watch_fanout.csv, 1000 watches at 10/s and 50/s"},
     )
     """Per event and watcher: filter, frame."""

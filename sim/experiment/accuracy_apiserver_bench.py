@@ -75,12 +75,12 @@ class LoadClientLaw:
         metadata={"source": "assumed: share of reading a body that overlaps with its arrival"},
     )
     frame_wake_seconds: float = field(
-        default=16e-6,
+        default=20e-6,
         metadata={"source": "measured: apiserver_watch_fanout.csv, client_cores per delivery"},
     )
     """Per wake-up of a watch connection's reader."""
     frame_seconds: float = field(
-        default=10e-6,
+        default=5e-6,
         metadata={"source": "measured: apiserver_watch_fanout.csv, client_cores per delivery"},
     )
     """Per watch event."""

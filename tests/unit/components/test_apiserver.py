@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sim.base.objects import Deployment, Generic, Lease, Namespace, Pod, PodTemplate
+from sim.base.objects import Deployment, Generic, Lease, Namespace, Pod, PodTemplate, Service
 from sim.components import facts
 from sim.components.apiserver import APIServer, APIServerParams
 from sim.components.client import Client, ClientFactory
@@ -256,6 +256,18 @@ def test_delete_collection_deletes_one_after_another(world: World) -> None:
     world.run()
     assert answered[0].code == 200
     assert list(world.storage.objects["configmaps"]) == [("m", "other")]
+
+
+def test_a_service_has_an_address_object_of_its_own(world: World) -> None:
+    made = world.do(world.client.create, Service(name="s", namespace="n")).result
+    assert made.cluster_ip
+    assert list(world.storage.objects["ipaddresses"]) == [("", made.cluster_ip)]
+    world.do(world.client.create, Service(name="h", namespace="n", headless=True))
+    assert len(world.storage.objects["ipaddresses"]) == 1
+    world.do(world.client.delete, "services", "n", "s")
+    world.run()
+    assert not world.storage.objects["ipaddresses"]
+    assert list(world.storage.objects["services"]) == [("n", "h")]
 
 
 def test_facts_tell_the_life_of_a_pod(world: World) -> None:
