@@ -52,14 +52,13 @@ def band(times: FloatArray, values: FloatArray, end_seconds: float) -> Band:
     width = bin_width_seconds(end_seconds)
     count = max(1, int(np.ceil(end_seconds / width)))
     at = np.minimum((times / width).astype(np.int64), count - 1)
-    order = np.lexsort((values, at))
-    ordered = values[order]
-    edges = np.searchsorted(at[order], np.arange(count + 1))
+    ordered = values[np.argsort(at.astype(np.int16), kind="stable")]
+    edges = np.concatenate(([0], np.cumsum(np.bincount(at, minlength=count))))
     p50, p99 = np.full(count, np.nan), np.full(count, np.nan)
     for index in range(count):
         start, end = int(edges[index]), int(edges[index + 1])
         if end > start:
-            p50[index], p99[index] = quantiles_of_sorted(ordered[start:end], (0.5, 0.99))
+            p50[index], p99[index] = quantiles_of_sorted(np.sort(ordered[start:end]), (0.5, 0.99))
     return Band(_centres(count, width), p50, p99)
 
 

@@ -54,7 +54,7 @@ def test_grammar(text, aggregate, share, comparison, limit) -> None:
     ],
 )
 def test_malformed_conditions(text: str, kind: str, words: str) -> None:
-    with pytest.raises(ThresholdError, match=".+") as caught:
+    with pytest.raises(ThresholdError, match=r".+") as caught:
         parse_threshold(text, kind)
     assert caught.value.code == "E022"
     assert words in str(caught.value)
