@@ -14,6 +14,7 @@ from sim.cluster.addresses import AddressBlock
 from sim.cluster.bootstrap import Bootstrap
 from sim.cluster.cluster import Cluster
 from sim.cluster.params import ClusterParams
+from sim.cluster.scheduler_settings import scheduler_settings
 from sim.cluster.worker_nodes import worker_manifests
 from sim.components.apiserver import APIServer
 from sim.components.client import ClientFactory
@@ -34,7 +35,6 @@ from sim.costs.profile import Profile
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 from sim.engine.tables import Recorder
-from sim.scheduling import SchedulerConfiguration
 from sim.workload.operations import CreateNodes
 from sim.workload.pod_templates import PodTemplates
 
@@ -49,8 +49,7 @@ def build(
     """Return a cluster that is ready to `start`.
 
     Raises:
-        UserError: a file named in the settings is missing or wrong.
-        ConfigurationError: the KubeSchedulerConfiguration is wrong.
+        UserError: a file named in the settings, or the KubeSchedulerConfiguration, is wrong.
     """
     return _Assembly(params, operations, engine, recorder, profile).cluster()
 
@@ -190,17 +189,18 @@ class _Assembly:
 
     def _schedulers(self, control_hosts: list[Host], clients: ClientFactory) -> list[Scheduler]:
         control = self.params.control_plane
-        configuration = SchedulerConfiguration.from_dict(dict(control.scheduler_configuration))
+        settings = scheduler_settings(control)
         return [
             Scheduler(
                 self.engine,
                 self.recorder,
                 clients,
                 control.scheduler,
-                configuration,
+                settings.configuration,
                 self.profile.scheduler,
                 host.process(f"kube-scheduler-{index}"),
                 index=index,
+                user_plugins=settings.user_plugins,
             )
             for index, host in enumerate(control_hosts)
         ]

@@ -20,7 +20,7 @@ from sim.components.image import ImageParams
 from sim.components.kube_proxy_fleet import KubeProxyFleetParams
 from sim.components.kubelet_params import KubeletParams
 from sim.components.overlay import OverlayParams
-from sim.components.scheduler import SchedulerParams
+from sim.components.scheduler_params import SchedulerParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,10 @@ class ControlPlaneParams:
     scheduler: SchedulerParams = SchedulerParams()
     scheduler_configuration: Mapping[str, Any] = field(default_factory=dict)
     """A KubeSchedulerConfiguration (v1), as an object."""
+    scheduler_configuration_file: str = ""
+    """A KubeSchedulerConfiguration (v1) in a file of its own, instead of the object."""
+    scheduler_plugins_file: str = ""
+    """A Python file with Filter and Score plugins of your own (docs/scheduler-plugins.md)."""
     flow_control: tuple[Mapping[str, Any], ...] = ()
     """FlowSchema and PriorityLevelConfiguration objects beside the built-in ones."""
 

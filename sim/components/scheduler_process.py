@@ -1,7 +1,7 @@
 """kube-scheduler as a Go process: goroutines share as many processors as the machine has cores.
 
 **Modelled:** the run queue of `apiserver_runqueue` (work beyond GOMAXPROCS waits its turn) and the
-extra CPU of waking up after a sleep.
+CPU that waking up after a sleep burns beside the work itself.
 **Source:** Go runtime, proc.go; `groundtruth/scheduler_throughput.csv` (CPU per pod at 50 pods/s
 against saturation).
 """
@@ -37,10 +37,10 @@ class GoProcess(HostProcess):
         """Spend ``demand_seconds`` of CPU, then call back; a dead process does nothing."""
         if not self.alive:
             return
-        if self._inner.running_count == 0:
+        if self._inner.running_count == 0 and not self.saturated:
             slept_seconds = self._engine.now - self._awake_seconds
             if slept_seconds > 0.0:
-                demand_seconds += self._law.wake(slept_seconds)
+                self._inner.run(self._law.wake(slept_seconds), _nothing)
         now = self._engine.now
         if now + demand_seconds > self._awake_seconds:
             self._awake_seconds = now + demand_seconds
@@ -56,3 +56,7 @@ class GoProcess(HostProcess):
         """Forget what has not started."""
         self.alive = False
         self._queue.flush()
+
+
+def _nothing(_: object) -> None:
+    return

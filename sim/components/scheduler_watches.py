@@ -194,12 +194,15 @@ class SchedulerWatches:
 
     def _on_node(self, kind: str, new: Node, old: Node | None) -> None:
         if kind == "DELETED":
+            self._charge(self._law.node_event_seconds)
             self._cache.remove_node(new)
             self._queue.cluster_event(ClusterEvent("node", "delete", new, old))
         elif old is None:
+            self._charge(self._law.node_event_seconds)
             self._cache.add_node(new)
             self._queue.cluster_event(ClusterEvent("node", "add", new, None))
         elif self._cache.update_node(new, old):
+            self._charge(self._law.node_event_seconds)
             self._queue.cluster_event(ClusterEvent("node", "update", new, old))
 
     def _on_other(self, kind: str, new: APIObject, old: APIObject | None) -> None:

@@ -70,21 +70,27 @@ class SchedulerLawParams:
         metadata={"source": "measured: scheduler_core_speed.csv, gomaxprocs 2 against 1"},
     )
     """Share of the node work that more cores do not speed up."""
-    bind_request_seconds: float = field(default=350e-6, metadata={"source": _THROUGHPUT})
+    bind_request_seconds: float = field(default=370e-6, metadata={"source": _THROUGHPUT})
     """CPU of a request of the main client: goroutine, encoding, TLS, response."""
-    event_request_seconds: float = field(default=300e-6, metadata={"source": _THROUGHPUT})
+    event_request_seconds: float = field(default=320e-6, metadata={"source": _THROUGHPUT})
     """CPU of recording one event."""
-    watch_event_seconds: float = field(default=80e-6, metadata={"source": _THROUGHPUT})
+    watch_event_seconds: float = field(default=120e-6, metadata={"source": _THROUGHPUT})
     """CPU of handling one watch event of a pod: cache, queue."""
+    node_event_seconds: float = field(
+        default=200e-6,
+        metadata={"source": "measured: scheduler_throughput.csv, first bound pod at 5,000 nodes"},
+    )
+    """CPU of handling a new or changed node: decode, NodeInfo, node tree."""
     hint_seconds: float = field(
         default=0.4e-6, metadata={"source": "assumed: one call of a queueing hint"}
     )
     """Per pod of the unschedulable pool and cluster event."""
     wake_seconds: float = field(
-        default=250e-6,
+        default=900e-6,
         metadata={"source": "measured: scheduler_throughput.csv, 50 pods/s against saturation"},
     )
-    """Extra CPU of work that finds the process asleep, after a long sleep."""
+    """CPU burnt beside work that finds the process asleep, after a long sleep: threads that look
+    for work, cold caches."""
     wake_half_life_seconds: float = field(
         default=0.002, metadata={"source": "assumed: as the apiserver's"}
     )

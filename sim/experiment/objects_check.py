@@ -12,6 +12,7 @@ from sim.base.errors import Problem, UserError
 from sim.base.objects import APIObject, Pod, PodTemplate, Service
 from sim.base.quantity import QuantityError, cpu_millicores, memory_bytes
 from sim.cluster.params import ClusterParams, NodePoolParams
+from sim.cluster.scheduler_settings import scheduler_settings
 from sim.workload.manifests import Manifests, ObjectReader, load_manifests
 from sim.workload.object_reader import template_of
 from sim.workload.operations import ApplyManifests
@@ -23,6 +24,10 @@ Capacity = Mapping[str, int]
 def check_objects(params: ClusterParams, operations: Sequence[Any]) -> list[Problem]:
     """Return errors and warnings about nodes and applied manifests, all at once."""
     problems: list[Problem] = []
+    try:
+        scheduler_settings(params.control_plane)
+    except UserError as error:
+        problems += error.problems
     capacities = [_pool_capacity(pool) for pool in params.nodes.pools if pool.count]
     for path in params.nodes.manifests:
         capacities += _node_capacities(path, problems)
