@@ -74,7 +74,8 @@ class Etcd:
                 stream = engine.stream(f"etcd/{index}/fsync")
                 disk_laws[place] = DiskLaw(disk, stream)
             member = Member(engine, index, host, disk_laws[place], law)
-            member.crowding_ratio += law.params.crowding_ratio * (placed.count(host) - 1)
+            member.crowd_count = placed.count(host)
+            member.crowding_ratio += law.params.crowding_ratio * (member.crowd_count - 1)
             self.members.append(member)
         self.client_link = LinkLaw(
             client_link or LINKS["loopback"], engine.stream("etcd/client-link")

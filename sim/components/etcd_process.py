@@ -42,6 +42,7 @@ class GoProcess:
         "_law",
         "_scatter",
         "_stream",
+        "crowd_count",
         "crowding_ratio",
         "host",
         "process",
@@ -56,6 +57,8 @@ class GoProcess:
         self._scatter = scatter_table(law.params.scatter_sigma_ratio)
         self.host = host
         self.process = host.process(name)
+        self.crowd_count = 1
+        """etcd members on this host: cores switch between them."""
         self.crowding_ratio = 1.0
         """Factor on all demands: other members' processes use the same caches."""
         self.spin_cpu_seconds = 0.0
@@ -93,8 +96,9 @@ class GoProcess:
         if work_seconds > params.collector_threshold_seconds:
             work_seconds = self._collected(work_seconds)
         if asleep:
-            demand = work_seconds + wake_seconds + params.wake_latency_seconds
-            self.spin_cpu_seconds -= params.wake_latency_seconds
+            latency_seconds = params.wake_latency_seconds * self.crowd_count
+            demand = work_seconds + wake_seconds + latency_seconds
+            self.spin_cpu_seconds -= latency_seconds
         else:
             demand = work_seconds + wake_seconds * params.awake_ratio
         if host.running_count < host.core_count or host.core_count == 0:
@@ -131,8 +135,9 @@ class GoProcess:
             work_seconds = self._collected(work_seconds)
         self.spin_cpu_seconds += params.spin_seconds
         if process.running_count == 0 and now - self._awake_seconds > params.awake_window_seconds:
-            demand = work_seconds + wake_seconds + params.wake_latency_seconds
-            self.spin_cpu_seconds -= params.wake_latency_seconds
+            latency_seconds = params.wake_latency_seconds * self.crowd_count
+            demand = work_seconds + wake_seconds + latency_seconds
+            self.spin_cpu_seconds -= latency_seconds
             cold_seconds = self._law.cold_seconds(now - self._awake_seconds)
             demand += stream.exponential(cold_seconds)
         else:

@@ -27,24 +27,24 @@ _WATCH = "etcd_watch_fanout.csv"
 class EtcdLawParams:
     """CPU demands of one etcd member, seconds of one core of the measured machine."""
 
-    receive_wake_seconds: float = _fitted(34e-6, _PUT)
+    receive_wake_seconds: float = _fitted(28.4e-6, _PUT)
     """A connection's reader finds requests after having slept."""
     receive_seconds: float = _fitted(17.8e-6, _PUT)
     """Decode one request, hand it to raft."""
     receive_per_byte_seconds: float = _fitted(1.89e-9, _PUT)
-    append_wake_seconds: float = _fitted(85e-6, _PUT)
+    append_wake_seconds: float = _fitted(76e-6, _PUT)
     """One round of the raft loop: Ready, WAL write, return from fdatasync, Advance."""
     append_seconds: float = _fitted(7.15e-6, _PUT)
     """Encode and write one entry."""
     append_per_byte_seconds: float = _fitted(1.97e-9, _PUT)
-    apply_wake_seconds: float = _fitted(44e-6, _PUT)
+    apply_wake_seconds: float = _fitted(37.6e-6, _PUT)
     """One round of the apply loop and the answers it wakes."""
-    apply_seconds: float = _fitted(32.4e-6, _PUT)
+    apply_seconds: float = _fitted(32.8e-6, _PUT)
     """Apply one put and send its answer."""
     apply_per_byte_seconds: float = _fitted(0.535e-9, _PUT)
-    guard_seconds: float = _fitted(7.62e-6, "etcd_txn_closed.csv")
+    guard_seconds: float = _fitted(6.64e-6, "etcd_txn_closed.csv")
     """Compare in a transaction, over a plain put."""
-    spin_seconds: float = _fitted(28e-6, _PUT)
+    spin_seconds: float = _fitted(31.5e-6, _PUT)
     """CPU burnt per wake-up when a core is idle."""
     monitor_ratio: float = _fitted(0.072, _PUT + " (rows with fsync_delay_ms)")
     """Cores burnt while an fdatasync is in flight."""
@@ -53,14 +53,17 @@ class EtcdLawParams:
     CPU); reached asymptotically."""
     cold_time_constant_seconds: float = _fitted(6.42e-3, _PUT + " (rows with fsync_delay_ms)")
     """Sleep after which 63 % of ``cold_seconds`` is paid."""
-    awake_ratio: float = _fitted(0.297, _PUT + " (tmpfs), " + _RANGE)
+    awake_ratio: float = _fitted(0.287, _PUT + " (tmpfs), " + _RANGE)
     """Share of a wake-up that is paid when the process is awake already."""
-    wake_latency_seconds: float = _fitted(30e-6, _PUT + " (members 3, 2-32 clients)")
-    """Time a core needs to get a sleeping process going, charged to nobody."""
+    wake_latency_seconds: float = _fitted(11e-6, _PUT + " (members 3, 2-32 clients)")
+    """Time a core needs to get a sleeping process going, times the members on the host; charged
+    to nobody."""
     collector_ratio: float = _fitted(0.07, _RANGE + " (p99_ms of 500 keys)")
     """Share of long stages that run while the garbage collector marks."""
     collector_factor_ratio: float = _fitted(3.0, _RANGE + " (p99_ms of 500 keys)")
     """How much longer those take; the others are shorter, so that the mean stays."""
+    collector_mark_seconds: float = _fitted(2.5e-3, _RANGE + " (p99_ms of 5,000 keys)")
+    """Work that one collection slows at most."""
     collector_threshold_seconds: float = field(
         default=0.2e-3, metadata={"source": "assumed: shorter stages fall between collections"}
     )
@@ -71,9 +74,9 @@ class EtcdLawParams:
     """A process counts as awake this long after its last work."""
     scatter_sigma_ratio: float = _fitted(0.309, _RANGE + " (p99_ms at 1 client)")
     """Spread of the logarithm of a stage's demand."""
-    crowding_ratio: float = _fitted(0.08, _RANGE + " (range_serializable, members 3 against 1)")
+    crowding_ratio: float = _fitted(0.1, _RANGE + " (range_serializable, members 3 against 1)")
     """Growth of all demands per further member on the same host (shared caches)."""
-    stall_ratio: float = _fitted(0.015, _RANGE + " (p99_ms)")
+    stall_ratio: float = _fitted(0.0147, _RANGE + " (p99_ms)")
     """Share of stages, started while all cores are busy, that wait in a run queue first; in
     proportion while only some are."""
     stall_seconds: float = _fitted(2.5e-3, _RANGE + " (p99_ms)")
@@ -84,21 +87,21 @@ class EtcdLawParams:
     """Mean of the wait for another processor (exponential), without a backlog."""
     sync_stall_per_request_seconds: float = _fitted(4.99e-6, _PUT + " (wal_fsync quantiles)")
     """What each request present in etcd adds to that mean."""
-    idle_cores: float = _fitted(0.045, _WATCH)
+    idle_cores: float = _fitted(0.05, _WATCH)
     """Cores burnt by a member that does nothing (ticks, heartbeats, timers)."""
-    replicate_seconds: float = _fitted(7.11e-6, _PUT + " (members 3)")
+    replicate_seconds: float = _fitted(6.2e-6, _PUT + " (members 3)")
     """Leader: send one entry to one follower."""
-    acknowledge_wake_seconds: float = _fitted(60e-6, _PUT + " (members 3)")
+    acknowledge_wake_seconds: float = _fitted(64e-6, _PUT + " (members 3)")
     """Leader: take a round's acknowledgement from one follower."""
     acknowledge_seconds: float = _fitted(2.47e-6, _PUT + " (members 3)")
     """Leader: take the acknowledgement of one entry from one follower."""
-    follow_wake_seconds: float = _fitted(95e-6, _PUT + " (members 3)")
+    follow_wake_seconds: float = _fitted(84e-6, _PUT + " (members 3)")
     """Follower: a round of receiving, writing and acknowledging entries."""
-    follow_seconds: float = _fitted(10.5e-6, _PUT + " (members 3)")
+    follow_seconds: float = _fitted(8.8e-6, _PUT + " (members 3)")
     follow_per_byte_seconds: float = _fitted(3.03e-9, _PUT + " (members 3)")
     follow_apply_wake_seconds: float = _fitted(42e-6, _PUT + " (members 3)")
     """Follower: learn of a commit and apply."""
-    follow_apply_seconds: float = _fitted(6e-6, _PUT + " (members 3)")
+    follow_apply_seconds: float = _fitted(5e-6, _PUT + " (members 3)")
     forward_seconds: float = _fitted(93.7e-6, _PUT + " (target all)")
     """Follower: pass a client's proposal on to the leader and its answer back."""
     commit_put_seconds: float = _fitted(1.55e-6, _PUT + " (backend_commit_mean_ms)")
@@ -106,18 +109,18 @@ class EtcdLawParams:
     commit_per_byte_seconds: float = _fitted(1.24e-9, _PUT + " (backend_commit_mean_ms)")
     commit_page_ratio: float = _fitted(0.748, _PUT + " (backend_commit_mean_ms)")
     """Bytes of dirty pages written per byte put."""
-    read_seconds: float = _fitted(1.5e-6, _RANGE)
+    read_seconds: float = _fitted(2e-6, _RANGE)
     """Execute a range and send its answer, without its keys."""
     read_wake_seconds: float = _fitted(1.04e-6, _RANGE)
     read_key_seconds: float = _fitted(1.92e-6, _RANGE)
     """One key of a range: look up, copy, encode (1 KiB values)."""
-    read_index_wake_seconds: float = _fitted(44.5e-6, _RANGE + " (members 3)")
+    read_index_wake_seconds: float = _fitted(36e-6, _RANGE + " (members 3)")
     """Leader and follower: one round that confirms the leader."""
-    watch_wake_seconds: float = _fitted(16e-6, _WATCH)
+    watch_wake_seconds: float = _fitted(21e-6, _WATCH)
     """One round of sending to watch streams."""
     watch_event_seconds: float = _fitted(1.2e-6, _WATCH)
     """One event to one watcher, in the streams' own goroutines."""
-    watch_notify_seconds: float = _fitted(2.0e-6, _WATCH)
+    watch_notify_seconds: float = _fitted(2.1e-6, _WATCH)
     """One event to one watcher, inside apply."""
 
 
@@ -125,14 +128,14 @@ class EtcdLawParams:
 class EtcdClientParams:
     """CPU of the measured load generator (Go clientv3), seconds of one core per stage."""
 
-    wake_seconds: float = _fitted(65e-6, _PUT)
+    wake_seconds: float = _fitted(58.5e-6, _PUT)
     """A connection's reader finds answers after having slept."""
     call_seconds: float = _fitted(37e-6, _PUT)
     """Encode a call, decode its answer, hand over to the caller."""
     call_per_byte_seconds: float = _fitted(2.05e-9, _PUT)
     key_seconds: float = _fitted(1.08e-6, _RANGE)
     """Decode one key of a range (1 KiB values)."""
-    event_seconds: float = _fitted(7e-6, _WATCH)
+    event_seconds: float = _fitted(7.2e-6, _WATCH)
     """Decode one watch response and wake its watcher."""
     timer_seconds: float = _fitted(90e-6, "etcd_put_open.csv (generator_late_mean_ms)")
     """Lateness of an open-loop arrival's timer on an idle machine."""
@@ -184,7 +187,7 @@ class EtcdLaw:
     def follow_apply_seconds(self, count: int) -> float:
         """Follower: apply ``count`` entries whose commit it has learnt of."""
         p = self.params
-        return count * p.follow_apply_seconds
+        return count * (p.follow_apply_seconds + p.guard_seconds)
 
     def forward_seconds(self, count: int) -> float:
         """Pass ``count`` proposals, or their answers, between a follower and the leader."""

@@ -94,6 +94,7 @@ class Bench:
         )
         self.etcd.start()
         self.client = GoProcess(self.engine, self.host, "client", EtcdLaw(law))
+        self.client.crowd_count = params.member_count
         self.client.crowding_ratio += law.crowding_ratio * (params.member_count - 1)
         self._inbox: list[_Call] = []
         self._busy_count = 0
@@ -263,7 +264,7 @@ def predict_put_open(
     bench.send = _put_sender(bench, row)
     rate = float(row["offered_ops_s"])
     if duration is None:
-        duration = Duration(measured_seconds=2.0)
+        duration = Duration(measured_seconds=5.0)
     return bench.run_open(rate, duration)
 
 
@@ -379,7 +380,7 @@ def predict_watch_fanout(
 
     bench.send = note
     if duration is None:
-        duration = Duration(measured_seconds=max(2.5, 400.0 / rate))
+        duration = Duration(measured_seconds=max(6.0, 500.0 / rate))
     result = bench.run_open(rate, duration)
     puts = quantiles_ms(bench.latencies)
     result["put_p50_ms"] = puts["p50_ms"]

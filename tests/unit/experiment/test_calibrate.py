@@ -83,7 +83,7 @@ def test_fit_finds_the_law_that_made_the_data() -> None:
     found, before, after = fit_group(
         ["etcd.apply_seconds"], jobs, BASE, client, seed=1, iteration_count=5
     )
-    assert found["etcd.apply_seconds"] == pytest.approx(truth.etcd.apply_seconds, rel=0.1)
+    assert found["etcd.apply_seconds"] == pytest.approx(truth.etcd.apply_seconds, rel=0.2)
     assert after == 1.0
     assert before < 1.0
 
