@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from sim.base.objects import Pod
+from sim.base.objects import Node, Pod
 from sim.cluster.actions import Actions
 from sim.cluster.addresses import AddressBlock
 from sim.cluster.bootstrap import InitialState
 from sim.cluster.gauges import GaugeSampler
 from sim.cluster.invariants import InvariantMonitor
+from sim.cluster.placement import RESOURCES, Placement
 from sim.components.apiserver import APIServer
 from sim.components.client import ClientFactory
 from sim.components.controller_manager import ControllerManager
@@ -221,6 +222,10 @@ class Cluster:
                 name = key if single else f"{key}/{replica.index}"
                 level("flowcontrol_executing_seats", name, partial(getattr, seats, "seats_in_use"))
                 level("flowcontrol_limit_seats", name, partial(getattr, seats, "current_seats"))
+        extended = {name for node in self.state.nodes for name in _capacity(node)}
+        Placement(self.engine, self.schedulers).declare(
+            self.sampler, [name for name in RESOURCES if name in extended]
+        )
         level("running_pods", "cluster", lambda: self.pods_running_count)
         level("etcd_database_bytes", "etcd", lambda: self.etcd.store.database_bytes)
         level("storage_objects_count", "pods", lambda: len(self.etcd.objects("pods")))
@@ -228,6 +233,12 @@ class Cluster:
             if client.bucket is not None:
                 read = partial(getattr, client.bucket, "wait_sum_seconds")
                 rate("client_limiter_wait_ratio", key, read)
+
+
+def _capacity(node: Node) -> Mapping[str, object]:
+    status = (node.manifest or {}).get("status") or {}
+    found: Mapping[str, object] = status.get("allocatable") or status.get("capacity") or {}
+    return found
 
 
 def _work_seconds(host: Host) -> float:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sim.base.errors import Problem, UserError
-from sim.base.objects import APIObject, Pod
+from sim.base.objects import APIObject, Pod, PodTemplate
 from sim.components.client import ClientFactory
 from sim.components.controllers.leader_election import LeaderElector
 from sim.components.events import EventRecorder
@@ -478,6 +478,11 @@ class Scheduler:
             self.queue.activate(uid, "PreemptionFailed")
 
         Preemption(self._client, self._events, node_name, victims, last, failed).start()
+
+    def placed_kinds(self, limit_count: int) -> list[tuple[PodTemplate, int]]:
+        """Return the most frequent kinds of the pods placed so far, with their numbers."""
+        counts = self._cache.placed_counts.items()
+        return sorted(counts, key=lambda item: -item[1])[:limit_count]
 
     def check(self) -> list[str]:
         """Return broken invariants: cache against core, queue against its counters."""

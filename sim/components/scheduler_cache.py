@@ -39,6 +39,8 @@ class SchedulerCache:
         self._cycle_shapes: dict[tuple[PodTemplate, bool], CycleShape] = {}
         self._required_count = 0
         self._preferred_count = 0
+        self.placed_counts: dict[PodTemplate, int] = {}
+        """Pods ever put on a node, by template."""
 
     @property
     def pods_present(self) -> PodsPresent:
@@ -95,6 +97,7 @@ class SchedulerCache:
         )
         self._node_of[pod.uid] = node_name
         self._count(pod, 1)
+        self.placed_counts[pod.template] = self.placed_counts.get(pod.template, 0) + 1
 
     def forget(self, pod: Pod) -> None:
         """Undo an assumption (or drop a bound pod)."""

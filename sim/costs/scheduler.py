@@ -70,11 +70,11 @@ class SchedulerLawParams:
         metadata={"source": "measured: scheduler_core_speed.csv, gomaxprocs 2 against 1"},
     )
     """Share of the node work that more cores do not speed up."""
-    bind_request_seconds: float = field(default=370e-6, metadata={"source": _THROUGHPUT})
+    bind_request_seconds: float = field(default=450e-6, metadata={"source": _THROUGHPUT})
     """CPU of a request of the main client: goroutine, encoding, TLS, response."""
-    event_request_seconds: float = field(default=320e-6, metadata={"source": _THROUGHPUT})
+    event_request_seconds: float = field(default=420e-6, metadata={"source": _THROUGHPUT})
     """CPU of recording one event."""
-    watch_event_seconds: float = field(default=120e-6, metadata={"source": _THROUGHPUT})
+    watch_event_seconds: float = field(default=150e-6, metadata={"source": _THROUGHPUT})
     """CPU of handling one watch event of a pod: cache, queue."""
     node_event_seconds: float = field(
         default=200e-6,

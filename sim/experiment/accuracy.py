@@ -51,6 +51,7 @@ REGISTRY: dict[str, str] = {
     "kube_proxy_sync.csv": _NODE,
     "overlay_pod_sandbox.csv": _NODE,
     "overlay_remote_node_entries.csv": _NODE,
+    "scheduler_throughput.csv": "sim.experiment.accuracy_scheduler",
 }
 """File to the module whose ``PREDICTORS`` has it; every other file is looked for in the API
 server's module."""

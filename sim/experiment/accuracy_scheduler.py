@@ -29,7 +29,7 @@ _NAMESPACE: Final = "bench"
 _MASTERS: Final = ("system:masters",)
 _NODE_BYTES: Final = 1500
 """A node of the benchmark: no images (assumed)."""
-_CONCURRENT_CREATES_COUNT: Final = 20
+_CONCURRENT_CREATES_COUNT: Final = 16
 """Creators working side by side at rate 0 (assumed)."""
 _PRECREATE_CREATES_COUNT: Final = 16
 _DEADLINE_SECONDS: Final = 120.0
