@@ -27,6 +27,7 @@ from sim.components.apiserver_background import Background
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.apiserver_fanout import Fanout
 from sim.components.apiserver_reads import Reads
+from sim.components.apiserver_runqueue import QUANTUM_SECONDS
 from sim.components.apiserver_widths import Widths
 from sim.components.apiserver_writes import Writes
 from sim.components.ports import FleetWatcher, Request, Storage, Watcher, WatchEvent
@@ -324,6 +325,58 @@ class APIServer:
 
     # -------------------------------------------------------------------------- the request
 
+    def send(self, request: Request) -> None:
+        """Take a request from its client: over the network, and to its handler if that is easy.
+
+        On a host with plenty of room, and with seats to spare, arrival, authentication and the
+        way to the handler are one step.
+        """
+        network_seconds = self.params.network_seconds
+        if self.serving and self._host.has_room():
+            route = self._find_route(request)
+            if self._take_light(route, request):
+                demand_seconds = route.merged_seconds
+                if route.byte_seconds:
+                    demand_seconds += self._object_seconds(route, request)
+                seconds = self.express_seconds(demand_seconds)
+                if seconds >= 0.0:
+                    self._arrive(request, route, self.engine.now + network_seconds)
+                    self.engine.call_later(network_seconds + seconds, route.handle, request)
+                    return
+                route.level.drop_light()
+        if network_seconds > 0.0:
+            self.engine.call_later(network_seconds, self.receive, request)
+        else:
+            self.receive(request)
+
+    def _arrive(self, request: Request, route: Route, now: float) -> None:
+        request.arrived_seconds = now
+        request.replica = self
+        self.request_count += 1
+        self.in_flight_count += 1
+        request.state = route
+        request.priority_level = route.level.name
+        request.queue_wait_seconds = 0.0
+        request.seats = 1
+
+    def _find_route(self, request: Request) -> Route:
+        space = request.namespace if self._namespaces_matter else ""
+        key = (request.client.user, request.verb, request.resource, request.subresource, space)
+        return self._routes.get(key) or self._route(key, request)
+
+    def _take_light(self, route: Route, request: Request) -> bool:
+        """Take a seat at once if the request is narrow and its level far from full."""
+        return (
+            not route.wide
+            and not (
+                route.mutating
+                and route.cache.watcher_count + len(route.cache.fleets) > 0
+                and self._widths.is_wide_write(route.cache, request)
+            )
+            and self._light
+            and route.level.try_light()
+        )
+
     def receive(self, request: Request) -> None:
         """Take a request off the network."""
         if not self.serving:
@@ -332,30 +385,9 @@ class APIServer:
                 self.params.network_seconds, request.client.receive, request
             )
             return
-        request.arrived_seconds = self.engine.now
-        request.replica = self
-        self.request_count += 1
-        self.in_flight_count += 1
-        space = request.namespace if self._namespaces_matter else ""
-        key = (request.client.user, request.verb, request.resource, request.subresource, space)
-        route = self._routes.get(key)
-        if route is None:
-            route = self._route(key, request)
-        request.state = route
-        level = route.level
-        request.priority_level = level.name
-        request.queue_wait_seconds = 0.0
-        if (
-            not route.wide
-            and not (
-                route.mutating
-                and route.cache.watcher_count + len(route.cache.fleets) > 0
-                and self._widths.is_wide_write(route.cache, request)
-            )
-            and self._light
-            and level.try_light()
-        ):
-            request.seats = 1
+        route = self._find_route(request)
+        self._arrive(request, route, self.engine.now)
+        if self._take_light(route, request):
             demand = route.merged_seconds
             if route.byte_seconds:
                 demand += self._object_seconds(route, request)
@@ -494,6 +526,44 @@ class APIServer:
             self._collect_garbage()
         self._submit(demand_seconds, then, argument)
 
+    def express_seconds(self, demand_seconds: float) -> float:
+        """Spend CPU on a host with plenty of room, without an event for its end.
+
+        Returns the time it takes, as `run` would make it, or -1.0 (and nothing is done) where the
+        end cannot be known in advance.
+        """
+        queue = self._run_queue
+        host = self._host
+        if (
+            demand_seconds > QUANTUM_SECONDS
+            or queue.busy_count >= queue.limit_count
+            or not host.has_room()
+        ):
+            return -1.0
+        law = self.law
+        now = self.engine.now
+        self.spin_cpu_seconds += law.spin_seconds
+        process = self.process
+        if process.running_count == 0:
+            slept_seconds = now - self._awake_seconds
+            if slept_seconds > 0.0:
+                demand_seconds += law.cold(slept_seconds)
+        fanout = self.fanout
+        demand_seconds += fanout.debt_seconds
+        fanout.debt_seconds = 0.0
+        self._awake_seconds = now + demand_seconds
+        self._garbage_debt_seconds += demand_seconds
+        if self._marking_seconds > 0.0:
+            assist_seconds = demand_seconds * law.garbage_assist_ratio
+            if assist_seconds > self._marking_seconds:
+                assist_seconds = self._marking_seconds
+            self._marking_seconds -= assist_seconds
+            demand_seconds += assist_seconds
+        host.occupy(process, demand_seconds)
+        if self._marking_seconds <= 0.0 and self._garbage_debt_seconds > law.garbage_cycle_seconds:
+            self._collect_garbage()
+        return demand_seconds
+
     def _run_late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         self._submit(*work)
 
@@ -521,16 +591,21 @@ class APIServer:
 
     def finish(self, request: Request, extra_seconds: float = 0.0) -> None:
         """Encode the response and send it."""
-        cost = request.state.cost
-        self.run(cost.after_seconds + extra_seconds, self._respond, request)
+        demand_seconds = request.state.cost.after_seconds + extra_seconds
+        seconds = self.express_seconds(demand_seconds)
+        if seconds < 0.0:
+            self.run(demand_seconds, self._respond, request)
+        else:
+            self._respond(request, seconds)
 
     def refuse(self, request: Request, code: int) -> None:
         """Answer with an error that needs no storage."""
         request.code = code
         self._respond(request)
 
-    def _respond(self, request: Request) -> None:
-        now = self.engine.now
+    def _respond(self, request: Request, ahead_seconds: float = 0.0) -> None:
+        """Send the response; ``ahead_seconds`` from now if its end is known in advance."""
+        now = self.engine.now + ahead_seconds
         route = request.state
         self.in_flight_count -= 1
         if type(route) is Route:
@@ -564,8 +639,8 @@ class APIServer:
                 request.response_bytes,
             )
         )
-        if network > 0.0:
-            self.engine.call_later(network, request.client.receive, request)
+        if network + ahead_seconds > 0.0:
+            self.engine.call_later(network + ahead_seconds, request.client.receive, request)
         else:
             request.client.receive(request)
 

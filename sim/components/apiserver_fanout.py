@@ -87,6 +87,8 @@ class Fanout:
         """Counts restarts: what was started before the last one is void."""
         self.run_queue = RunQueue(process)
         self._incoming: list[WatchEvent] = []
+        self._own_due_seconds: dict[int, float] = {}
+        """By fleet: when the last delivery arrives that is on its way in one step."""
         self._filling = False
         self._waiting: list[tuple[int, WatchCache, Callable[[Any], object], Any]] = []
         self._progress_armed = False
@@ -264,8 +266,51 @@ class Fanout:
         for start in range(0, len(targets), size):
             batch.open_count += 1
             chunk = targets[start : start + size]
+            if self._expressed(chunk, batch):
+                continue
             demand = partial(self._demand, chunk)
             self.run_queue.submit(demand, self._sent, (self.generation, batch, chunk))
+
+    def _expressed(self, chunk: list[Watcher], batch: _Batch) -> bool:
+        """Send, carry and decode for one watcher in one step, on hosts with plenty of room."""
+        if len(chunk) > 1:
+            return False
+        watcher = chunk[0]
+        state = watcher.state
+        if not state.joined or state.stalled or state.decoding or state.inbox:
+            return False
+        seconds = self._demand(chunk)
+        if not self.run_queue.occupy(seconds):
+            return False
+        seconds += self.network_seconds
+        process = watcher.process
+        if process is not None:
+            decode_seconds = self.law.client_decode_seconds * len(state.pending)
+            if process.occupy(decode_seconds):
+                seconds += decode_seconds
+            else:
+                process = None  # decoded on arrival, as a job of its own
+        events, state.pending = state.pending, []
+        # a connection is ordered: what is sent later never arrives earlier
+        state.due_seconds = max(state.due_seconds, self._engine.now + seconds)
+        work = (self.generation, batch, watcher, events, process is watcher.process)
+        self._engine.call_at(state.due_seconds, self._express_arrived, work)
+        return True
+
+    def _express_arrived(
+        self, argument: tuple[int, _Batch, Watcher, list[WatchEvent], bool]
+    ) -> None:
+        generation, batch, watcher, events, decoded = argument
+        if generation != self.generation:
+            return
+        state = watcher.state
+        if not decoded or state is None or state.inbox or state.decoding:
+            self._arrived((batch, [(watcher, events)]))
+            return
+        self._note_arrival(batch)
+        if not watcher.closed:
+            self.delivery_count += len(events)
+            watcher.deliver(events)
 
     def _demand(self, chunk: list[Watcher]) -> float:
         law = self.law
@@ -317,8 +362,11 @@ class Fanout:
             elif events:
                 state.pending = []
                 arrivals.append((watcher, events))
-        if self.network_seconds > 0.0:
-            self._engine.call_later(self.network_seconds, self._arrived, (batch, arrivals))
+        due_seconds = self._engine.now + self.network_seconds
+        for watcher, _ in arrivals:
+            due_seconds = max(due_seconds, watcher.state.due_seconds)
+        if due_seconds > self._engine.now:
+            self._engine.call_at(due_seconds, self._arrived, (batch, arrivals))
         else:
             self._arrived((batch, arrivals))
 
@@ -457,15 +505,30 @@ class Fanout:
             batch.delivery_count += len(found)
             batch.open_count += 1
             work = (self.generation, batch, fleet, found)
-            self.run_queue.submit(demand, self._sent_own, work)
+            if not self.run_queue.occupy(demand):
+                self.run_queue.submit(demand, self._sent_own, work)
+                return
+            now = self._engine.now
+            due_seconds = self._own_due_seconds.get(id(fleet), 0.0)
+            due_seconds = max(due_seconds, now + demand + self.network_seconds)
+            self._own_due_seconds[id(fleet)] = due_seconds
+            self._engine.call_at(due_seconds, self._express_own, work)
+
+    def _express_own(
+        self, argument: tuple[int, _Batch, FleetWatcher, list[tuple[int, WatchEvent]]]
+    ) -> None:
+        if argument[0] == self.generation:
+            self._arrived_own(argument)
 
     def _sent_own(
         self, argument: tuple[int, _Batch, FleetWatcher, list[tuple[int, WatchEvent]]]
     ) -> None:
         if argument[0] != self.generation:
             return
-        if self.network_seconds > 0.0:
-            self._engine.call_later(self.network_seconds, self._arrived_own, argument)
+        due_seconds = self._engine.now + self.network_seconds
+        due_seconds = max(due_seconds, self._own_due_seconds.get(id(argument[2]), 0.0))
+        if due_seconds > self._engine.now:
+            self._engine.call_at(due_seconds, self._arrived_own, argument)
         else:
             self._arrived_own(argument)
 

@@ -53,6 +53,14 @@ class RunQueue:
             self.wait_count += 1
             self._queue.append((demand_seconds, then, argument))
 
+    def occupy(self, demand_seconds: float) -> bool:
+        """Spend CPU on a host with plenty of room, its end untold; False if that is not so."""
+        return (
+            self.busy_count < self.limit_count
+            and demand_seconds <= QUANTUM_SECONDS
+            and self._process.host.occupy(self._process, demand_seconds)
+        )
+
     def _start(self, demand_seconds: Any, then: Callable[[Any], object], argument: Any) -> None:
         if demand_seconds.__class__ is not float:
             demand_seconds = demand_seconds()

@@ -77,11 +77,7 @@ class LoadBalancer:
         if replica is None:
             self._refuse(request)
             return
-        network = replica.params.network_seconds
-        if network > 0.0:
-            self._engine.call_later(network, replica.receive, request)
-        else:
-            replica.receive(request)
+        replica.send(request)
 
     def _refuse(self, request: Request) -> None:
         request.code = _CONNECTION_REFUSED_CODE

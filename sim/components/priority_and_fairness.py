@@ -260,14 +260,20 @@ class Level:
     # -------------------------------------------------------------------------- light load
 
     def try_light(self) -> bool:
-        """Take one seat without queueing if the level is far from full."""
+        """Take one seat without queueing if nothing waits and the level is far from full."""
         seats = self.seats_in_use + 1
-        if self.light and seats <= self.light_limit_seats:
-            self.seats_in_use = seats
-            if seats > self.demand_max_seats:
-                self.demand_max_seats = seats
-            return True
-        return False
+        if seats > self.light_limit_seats or self.waiting_count:
+            return False
+        if not self.light:
+            self._count_demand(self._engine.now)
+        self.seats_in_use = seats
+        if seats > self.demand_max_seats:
+            self.demand_max_seats = seats
+        return True
+
+    def drop_light(self) -> None:
+        """Give back a seat of `try_light` that was not used after all."""
+        self.seats_in_use -= 1
 
     def end_light(self, held_seconds: float) -> None:
         """Give a seat back that `try_light` had taken."""

@@ -46,6 +46,13 @@ class GoProcess(HostProcess):
             self._awake_seconds = now + demand_seconds
         self._queue.submit(demand_seconds, callback, argument)
 
+    def occupy(self, demand_seconds: float) -> bool:
+        """Spend CPU without telling anyone of its end, if a processor and a core are free."""
+        if not self.alive or not self._queue.occupy(demand_seconds):
+            return False
+        self._awake_seconds = max(self._awake_seconds, self._engine.now + demand_seconds)
+        return True
+
     @property
     def saturated(self) -> bool:
         """Whether all cores of the machine are busy."""

@@ -119,8 +119,10 @@ class Ring:
 class WatcherState:
     """What the server keeps for one watcher."""
 
-    __slots__ = ("blocked", "channel_count", "decoding", "inbox", "joined", "last_bookmark_seconds",
-                 "pending", "plain", "stalled", "unread_bytes")  # fmt: skip
+    __slots__ = (
+        "blocked", "channel_count", "decoding", "due_seconds", "inbox", "joined",
+        "last_bookmark_seconds", "pending", "plain", "stalled", "unread_bytes",
+    )  # fmt: skip
 
     def __init__(self, channel_count: int, plain: bool) -> None:
         self.pending: list[WatchEvent] = []
@@ -135,6 +137,8 @@ class WatcherState:
         self.inbox: list[WatchEvent] = []
         """Events at the client that wait for its CPU or for the initial state."""
         self.decoding = False
+        self.due_seconds = 0.0
+        """When the last delivery arrives that is on its way in one step."""
         self.unread_bytes = 0
         """Sent and not yet read by a client whose CPU is modelled."""
         self.stalled = False

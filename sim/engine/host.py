@@ -45,6 +45,10 @@ class HostProcess:
         """Spend ``demand_seconds`` of CPU, then call back."""
         self.host.submit(self, demand_seconds, callback, argument)
 
+    def occupy(self, demand_seconds: float) -> bool:
+        """Spend CPU without telling anyone of its end; False (and nothing) if the host is busy."""
+        return self.host.occupy(self, demand_seconds)
+
 
 def _by_value(
     job: tuple[float, int, float, HostProcess, Callable[[Any], object], Any],
@@ -126,6 +130,7 @@ class Host:
         """
         if self._jobs:
             return False
+        assert demand_seconds >= 0.0, demand_seconds
         now = self._environment._now
         if self._occupied:
             self._retire(now)
