@@ -135,7 +135,7 @@ class EtcdClientParams:
     call_per_byte_seconds: float = _fitted(2.05e-9, _PUT)
     key_seconds: float = _fitted(1.08e-6, _RANGE)
     """Decode one key of a range (1 KiB values)."""
-    event_seconds: float = _fitted(7.2e-6, _WATCH)
+    event_seconds: float = _fitted(7.4e-6, _WATCH)
     """Decode one watch response and wake its watcher."""
     timer_seconds: float = _fitted(90e-6, "etcd_put_open.csv (generator_late_mean_ms)")
     """Lateness of an open-loop arrival's timer on an idle machine."""
