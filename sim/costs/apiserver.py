@@ -45,7 +45,7 @@ class RequestCost(NamedTuple):
 class APIServerLaw:
     """CPU seconds of request handling, on one core of the profile's machine."""
 
-    base_seconds: float = field(default=250e-6, metadata={"source": _VERBS + ", get_pod_rv0"})
+    base_seconds: float = field(default=270e-6, metadata={"source": _VERBS + ", get_pod_rv0"})
     authorization_seconds: float = field(
         default=150e-6,
         metadata={"source": "fitted: apiserver_apf.csv, modest_alone_get against get_pod"},
@@ -117,7 +117,7 @@ class APIServerLaw:
     )
     """CPU burnt per job that starts while a core is idle: the scheduler searches for work."""
     cold_seconds: float = field(
-        default=800e-6, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+        default=700e-6, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Extra CPU of a job that wakes the process after a long sleep, reached asymptotically."""
     cold_time_constant_seconds: float = field(

@@ -29,7 +29,7 @@ from sim.engine.tables import Recorder
 
 CORE_COUNT = 2
 """**Source:** groundtruth/README.md, machine."""
-_CROWDING_RATIO = 0.6
+_CROWDING_RATIO = 0.7
 """Fitted: apiserver_verbs_closed.csv, etcd_cpu_ms_per_req. What etcd's work costs more than in its
 own measurements: apiserver and client work in the same 2 MiB of second-level cache."""
 _CLIENT_COLD_RATIO = 0.5
