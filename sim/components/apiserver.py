@@ -229,6 +229,13 @@ class APIServer:
             for schema in self._schemas
             for rule in schema.rules
         )
+        self._users_matter = any(
+            user.startswith("system:node:")
+            for schema in self._schemas
+            for rule in schema.rules
+            for user in rule.users
+        )
+        """Whether members of a fleet may be classified differently."""
         self._routes: dict[tuple[str, ...], Route] = {}
         self._hashes: dict[tuple[str, str], int] = {}
         self._light = params.light_admission
@@ -361,7 +368,9 @@ class APIServer:
 
     def _find_route(self, request: Request) -> Route:
         space = request.namespace if self._namespaces_matter else ""
-        key = (request.client.user, request.verb, request.resource, request.subresource, space)
+        client = request.client
+        user = client.user if self._users_matter else client.fleet_user
+        key = (user, request.verb, request.resource, request.subresource, space)
         return self._routes.get(key) or self._route(key, request)
 
     def _take_light(self, route: Route, request: Request) -> bool:
@@ -411,7 +420,8 @@ class APIServer:
         self.receive(request)
 
     def _route(self, key: tuple[str, ...], request: Request) -> Route:
-        user, verb, resource, subresource, _ = key
+        _, verb, resource, subresource, _ = key
+        user = request.client.user
         cost = self.law.request_cost(verb, resource, subresource)
         handle = self._writes.handler(verb, subresource) or self._reads.handler(verb)
         scope = "cluster"
@@ -628,7 +638,7 @@ class APIServer:
                 request.resource,
                 request.subresource,
                 route.scope,
-                request.client.user,
+                request.client.fleet_user,
                 request.priority_level,
                 self.index,
                 request.code,

@@ -312,9 +312,9 @@ def _forget(_: Request) -> None:
 class _Inner:
     """Stands where a client stands, for a request that one handler makes of another."""
 
-    __slots__ = ("groups", "receive", "user")
+    __slots__ = ("fleet_user", "groups", "receive", "user")
 
     def __init__(self, receive: Callable[[Request], object]) -> None:
         self.receive = receive
-        self.user = "system:apiserver"
+        self.user = self.fleet_user = "system:apiserver"
         self.groups = ("system:masters",)

@@ -37,6 +37,8 @@ class Client:
         self._engine = engine
         self._endpoint = endpoint
         self.user = user
+        self.fleet_user = user
+        """Name in reports; the members of a fleet share one."""
         self.groups = groups
         self.bucket = TokenBucket(qps, burst) if qps > 0.0 else None
         self.process = process

@@ -146,12 +146,13 @@ class LoadBalancer:
 class _WatchCaller:
     """Takes the answer to a watch request where a client takes the answer to others."""
 
-    __slots__ = ("client", "groups", "user", "watcher")
+    __slots__ = ("client", "fleet_user", "groups", "user", "watcher")
 
     def __init__(self, client: Any, watcher: Watcher) -> None:
         self.client = client
         self.watcher = watcher
         self.user: str = client.user
+        self.fleet_user: str = client.fleet_user
         self.groups: tuple[str, ...] = client.groups
 
     def receive(self, request: Request) -> None:
