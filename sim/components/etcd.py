@@ -33,6 +33,29 @@ from sim.engine.host import Host
 from sim.engine.tables import Recorder
 
 
+def _place(
+    engine: Engine,
+    params: EtcdParams,
+    law: EtcdLaw,
+    hosts: Sequence[Host],
+    disks: Sequence[DiskParams],
+) -> list[Member]:
+    """Place the members on their hosts; members on one host share its disk and its caches."""
+    placed = [hosts[index % len(hosts)] for index in range(params.member_count)]
+    disk_laws: dict[tuple[int, DiskParams], DiskLaw] = {}
+    members: list[Member] = []
+    for index, host in enumerate(placed):
+        disk = disks[index % len(disks)]
+        place = (placed.index(host), disk)
+        if place not in disk_laws:
+            disk_laws[place] = DiskLaw(disk, engine.stream(f"etcd/{index}/fsync"))
+        member = Member(engine, index, host, disk_laws[place], law)
+        member.crowd_count = placed.count(host)
+        member.crowding_ratio += law.params.crowding_ratio * (member.crowd_count - 1)
+        members.append(member)
+    return members
+
+
 class Etcd:
     """Implements `ports.Storage`; bound to the leader. See `endpoint` for one member."""
 
@@ -52,31 +75,18 @@ class Etcd:
 
         Args:
             engine: clock and streams.
-            recorder: tables etcd_commits, etcd_backend_commits and faults.
+            recorder: etcd_commits, etcd_backend_commits, faults.
             params: settings.
             law: CPU demands.
-            hosts: machines, shared with whatever else is placed on them.
-            disks: one per member, or one for all; the measured disk when empty.
+            hosts: machines.
+            disks: one per member or for all; the measured disk when empty.
             link: between members; loopback when None.
-            client_link: between apiserver and etcd; loopback when None.
+            client_link: apiserver to etcd; loopback when None.
         """
         self.engine = engine
         self.params = params
         self.law = law
-        disks = tuple(disks) or (DISKS["measured"],)
-        placed = [hosts[index % len(hosts)] for index in range(params.member_count)]
-        disk_laws: dict[tuple[int, DiskParams], DiskLaw] = {}
-        self.members: list[Member] = []
-        for index, host in enumerate(placed):
-            disk = disks[index % len(disks)]
-            place = (placed.index(host), disk)
-            if place not in disk_laws:
-                stream = engine.stream(f"etcd/{index}/fsync")
-                disk_laws[place] = DiskLaw(disk, stream)
-            member = Member(engine, index, host, disk_laws[place], law)
-            member.crowd_count = placed.count(host)
-            member.crowding_ratio += law.params.crowding_ratio * (member.crowd_count - 1)
-            self.members.append(member)
+        self.members = _place(engine, params, law, hosts, tuple(disks) or (DISKS["measured"],))
         self.client_link = LinkLaw(
             client_link or LINKS["loopback"], engine.stream("etcd/client-link")
         )
@@ -114,7 +124,9 @@ class Etcd:
         self.watches = WatchFanOut(self)
         self.forwarded: dict[Write, Frontend] = {}
         self.no_space = False
-        # accounts
+        self._open_accounts()
+
+    def _open_accounts(self) -> None:
         self._present_count = 0
         self._area_seconds = 0.0
         self._area_at_seconds = 0.0
