@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from sim.components.ports import Request
-from sim.components.priority_and_fairness import (
+from sim.components.priority_and_fairness import Level
+from sim.components.priority_and_fairness_formulas import (
     WATCHES_PER_SEAT_COUNT,
-    Level,
     list_seats,
     mutating_width,
 )

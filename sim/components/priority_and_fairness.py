@@ -4,8 +4,8 @@
 fair queueing orders them. `Controller` holds the levels of one replica and moves seats between
 them every 10 s.
 
-While a level uses less than three quarters of its seats and nobody waits, it is *light*: a request only
-counts a seat in and out, and queues are not kept. Requests admitted so are not charged to any
+While a level uses less than three quarters of its seats and nobody waits, it is *light*: a request
+only counts a seat in and out, and queues are not kept. Requests admitted so are not charged to any
 queue should the level fill up while they run; the demand statistics of light periods take the
 standard deviation of a Poisson count. The exact queues are the readable twin's, see
 `priority_and_fairness_reference`.
@@ -14,84 +14,32 @@ standard deviation of a Poisson count. The exact queues are the readable twin's,
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sim.components.priority_and_fairness_config import PriorityLevel
+from sim.components.priority_and_fairness_formulas import (
+    LIST_SEATS_MAX,
+    RetryAfter,
+    allocate,
+    deal_hand,
+    flow_hash,
+    nominal_seats,
+)
 from sim.engine.engine import Engine
+
+__all__ = ["Controller", "Level", "Ticket", "flow_hash"]
 
 ESTIMATED_SERVICE_SECONDS = 0.003
 """**Source:** queueset.go :: estimatedServiceDuration."""
 BORROWING_PERIOD_SECONDS = 10.0
 SMOOTHING_RATIO = 0.977
 """**Source:** apf_controller.go :: borrowingAdjustmentPeriod, seatDemandSmoothingCoefficient."""
-WATCHES_PER_SEAT_COUNT = 10
-EVENT_ADDITIONAL_SECONDS = 0.005
-MUTATING_SEATS_MAX = 10
-LIST_SEATS_MAX = 100
-BYTES_PER_SEAT = 100_000
-LIST_FROM_CACHE_BYTES_MAX = 1_000_000
-"""**Source:** request/config.go, request/list_work_estimator.go."""
-_RETRY_AFTER_MAX_SECONDS = 32
 _LEVEL_SEATS_RATIO = 0.15
 _INFINITE = math.inf
 _UNLIMITED_SEATS = 1 << 60
-
-
-def flow_hash(schema: str, distinguisher: str) -> int:
-    """Return the 64-bit hash of a flow: first 8 bytes, little endian, of sha256."""
-    text = f"{schema}\0{distinguisher}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
-
-
-def deal_hand(hash_value: int, queue_count: int, hand_size: int) -> list[int]:
-    """Deal a hand of distinct queues from a deck of ``queue_count`` (mixed-radix digits)."""
-    hand: list[int] = []
-    for index in range(hand_size):
-        hash_value, card = divmod(hash_value, queue_count - index)
-        for other in sorted(hand):
-            if card >= other:
-                card += 1
-        hand.append(card)
-    return hand
-
-
-def nominal_seats(levels: Sequence[PriorityLevel], server_limit_seats: int) -> dict[str, int]:
-    """Return ceil(limit × shares / all shares) per level."""
-    total = sum(level.nominal_concurrency_shares_count for level in levels)
-    return {
-        level.name: -(-server_limit_seats * level.nominal_concurrency_shares_count // total)
-        for level in levels
-    }
-
-
-def list_seats(
-    object_count: int, mean_bytes: float, limit_count: int, *, from_cache: bool, selective: bool
-) -> int:
-    """Return the seats of a LIST by the memory its response takes (facts b.3)."""
-    if from_cache:
-        objects = min(limit_count or object_count, object_count)
-        memory = min(objects * mean_bytes, LIST_FROM_CACHE_BYTES_MAX)
-    else:
-        objects = min(limit_count, object_count) if limit_count else object_count
-        if selective:
-            objects = max(limit_count, object_count // 2)
-        memory = objects * mean_bytes
-    return max(1, min(math.ceil(memory / BYTES_PER_SEAT), LIST_SEATS_MAX))
-
-
-def mutating_width(watcher_count: int, level_seats_max: int) -> tuple[int, float]:
-    """Return (final seats, additional seconds) of a write that ``watcher_count`` watches see."""
-    if watcher_count < WATCHES_PER_SEAT_COUNT:
-        return 0, 0.0
-    final = -(-watcher_count // WATCHES_PER_SEAT_COUNT)
-    cap = min(MUTATING_SEATS_MAX, level_seats_max)
-    if final <= cap:
-        return final, EVENT_ADDITIONAL_SECONDS
-    return cap, EVENT_ADDITIONAL_SECONDS * final / cap
 
 
 class Ticket:
@@ -147,43 +95,6 @@ class _Queue:
     def bound(self) -> None:
         if self.waiting and self.next_dispatch_r < self.waiting[0].arrival_r:
             self.next_dispatch_r = self.waiting[0].arrival_r
-
-
-class RetryAfter:
-    """The Retry-After that a level tells: doubles while rejections stay high, then sinks."""
-
-    __slots__ = ("_count", "_history", "_second", "_updated_second", "seconds")
-
-    def __init__(self) -> None:
-        self.seconds = 1
-        self._second = 0
-        self._count = 0
-        self._history: deque[tuple[int, int]] = deque()
-        self._updated_second = 0
-
-    def record(self, now_seconds: float) -> None:
-        """Note one rejected request."""
-        second = int(now_seconds)
-        if second > self._second:
-            if self._count:
-                self._history.append((self._second, self._count))
-            self._second, self._count = second, 0
-            self._update(second)
-        self._count += 1
-
-    def _update(self, second: int) -> None:
-        if second - self._updated_second < self.seconds:
-            return
-        history = self._history
-        while history and second - history[0][0] > _RETRY_AFTER_MAX_SECONDS:
-            history.popleft()
-        dropped = sum(count for when, count in history if second - when <= self.seconds)
-        if dropped < self.seconds:
-            self.seconds = max(1, self.seconds - 1)
-            self._updated_second = second
-        elif dropped >= 3 * self.seconds:
-            self.seconds = min(2 * self.seconds, _RETRY_AFTER_MAX_SECONDS)
-            self._updated_second = second
 
 
 class Level:
@@ -580,39 +491,3 @@ class Controller:
         )
         for (level, _least, _target), seats in zip(rows, limits, strict=True):
             level.set_limit(int(seats + 0.5))
-
-
-def allocate(total: float, rows: Sequence[tuple[float, float, float]]) -> list[float]:
-    """Share ``total`` seats: clamp(f × target, least, most) with one f for all.
-
-    Args:
-        total: seats to give away.
-        rows: (least, target, most) per level, least ≤ target.
-
-    Returns:
-        Seats per level. If the least alone exceed the total, each gets its share of the total
-        in proportion to its least.
-    """
-    floor = sum(least for least, _, _ in rows)
-    if floor >= total:
-        return [least * total / floor if floor else 0.0 for least, _, _ in rows]
-    if sum(most for _, _, most in rows) <= total:
-        return [most for _, _, most in rows]
-    # The sum grows piecewise linearly in f; between two neighbouring bends it is solved exactly.
-    bends = sorted(
-        {bound / target for least, target, most in rows if target > 0 for bound in (least, most)}
-    )
-
-    def given(factor: float) -> list[float]:
-        return [min(max(factor * target, least), most) for least, target, most in rows]
-
-    low = 0.0
-    for bend in bends:
-        above = sum(given(bend))
-        if above >= total:
-            below = sum(given(low))
-            rise = above - below
-            part = (total - below) / rise if rise > 0.0 else 1.0
-            return given(low + (bend - low) * part)
-        low = bend
-    return given(low)

@@ -9,17 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.components.priority_and_fairness import (
-    Level,
-    RetryAfter,
-    Ticket,
-    allocate,
-    deal_hand,
-    flow_hash,
-    list_seats,
-    mutating_width,
-    nominal_seats,
-)
+from sim.components.priority_and_fairness import Level, Ticket
 from sim.components.priority_and_fairness_config import (
     BUILT_IN_LEVELS,
     PriorityLevel,
@@ -29,6 +19,15 @@ from sim.components.priority_and_fairness_config import (
     parse_priority_level,
     with_built_in_levels,
     with_built_in_schemas,
+)
+from sim.components.priority_and_fairness_formulas import (
+    RetryAfter,
+    allocate,
+    deal_hand,
+    flow_hash,
+    list_seats,
+    mutating_width,
+    nominal_seats,
 )
 from sim.components.priority_and_fairness_reference import Job, TwinLevel
 from sim.engine.engine import Engine
