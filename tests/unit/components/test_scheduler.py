@@ -34,7 +34,7 @@ def test_pods_are_bound_through_the_binding_subresource_and_told_by_an_event() -
     rig.run(2.0)
     assert [rig.stored(f"p{i}").node_name for i in range(5)] == ["a"] * 5
     assert len(_requests(rig, "create", "pods/binding")) == 5
-    events = [item for item in rig.server.objects["events"].values()]
+    events = list(rig.server.objects["events"].values())
     assert sorted(event.involved_name for event in events) == [f"p{i}" for i in range(5)]
     assert {event.reason for event in events} == {"Scheduled"}
     rows = rig.attempts()
@@ -325,5 +325,5 @@ def test_the_configuration_file_overrides_flags() -> None:
     assert params.queue.pod_max_backoff_seconds == 60.0
     assert params.queue.pod_initial_backoff_seconds == 1.0
     wrong = replace(configuration, client_connection={"qps": "fast"})
-    with pytest.raises(ConfigurationError, match="clientConnection.qps"):
+    with pytest.raises(ConfigurationError, match=r"clientConnection\.qps"):
         with_configuration(SchedulerParams(), wrong)
