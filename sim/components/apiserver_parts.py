@@ -1,0 +1,144 @@
+"""What an apiserver replica is made with: flags, routes, tickets, and what replicas share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sim.base.objects import APIObject
+from sim.components.apiserver_facts import CommitFacts
+from sim.components.ports import Request
+from sim.components.priority_and_fairness import Level, Ticket
+from sim.components.priority_and_fairness_config import FlowSchema, PriorityLevel
+from sim.components.watch_cache import WatchCache
+from sim.costs.apiserver import RequestCost
+
+_FIRST_CLUSTER_IP = (10 << 24) + (100 << 16)
+"""10.100.0.0, in the upper part of 10.96.0.0/12, which is used for unnamed addresses first."""
+_MUTATING_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class APIServerParams:
+    """Flags of kube-apiserver by their own names, and where it stands."""
+
+    max_requests_inflight: int = field(
+        default=400, metadata={"source": "defaults.csv: max-requests-inflight"}
+    )
+    max_mutating_requests_inflight: int = field(
+        default=200, metadata={"source": "defaults.csv: max-mutating-requests-inflight"}
+    )
+    request_timeout_seconds: float = field(
+        default=60.0, metadata={"source": "defaults.csv: request-timeout"}
+    )
+    etcd_compaction_interval_seconds: float = field(
+        default=300.0, metadata={"source": "defaults.csv: etcd-compaction-interval"}
+    )
+    consistency_check_period_seconds: float = field(
+        default=300.0, metadata={"source": "defaults.csv: cache consistency checker period"}
+    )
+    network_seconds: float = field(
+        default=0.0001, metadata={"source": "assumed: one way within a data centre"}
+    )
+    """One way between any client and the replica."""
+    light_admission: bool = field(
+        default=True, metadata={"source": "simulation: counts seats while a level is half empty"}
+    )
+    """False keeps the exact queues, and the hops between goroutines, at any load."""
+    flow_schemas: tuple[FlowSchema, ...] = ()
+    """The user's own, besides the built-in ones."""
+    priority_levels: tuple[PriorityLevel, ...] = ()
+    """The user's own; one that has the name of a built-in one replaces it."""
+    api_response_compression: bool = field(
+        default=True, metadata={"source": "defaults.csv: feature gate APIResponseCompression"}
+    )
+    startup_seconds: float = field(
+        default=5.6,
+        metadata={"source": "measured: apiserver_restart.csv, killed until ready, 500 nodes"},
+    )
+    """From exec to serving, before the caches are filled."""
+    startup_cpu_seconds: float = field(
+        default=5.3, metadata={"source": "measured: apiserver_restart.csv, CPU until ready"}
+    )
+
+
+class Route:
+    """What the replica knows about one class of requests after the first of its kind."""
+
+    __slots__ = (
+        "authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher", "handle",
+        "level", "merged_seconds", "mutating", "schema_name", "scope", "wide",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        cost: RequestCost,
+        handle: Callable[[Request], None],
+        scope: str,
+        level: Level,
+        schema: FlowSchema,
+        cache: WatchCache,
+        verb: str,
+    ) -> None:
+        self.cost = cost
+        self.handle = handle
+        self.scope = scope
+        self.level = level
+        self.schema_name = schema.name
+        self.distinguisher = schema.distinguisher
+        self.cache = cache
+        self.mutating = verb in _MUTATING_VERBS and not level.exempt
+        self.wide = verb in {"list", "watch"} and not level.exempt
+        """Whether the request may take more than one seat for its own size."""
+        self.byte_seconds = 0.0
+        """What a write costs per byte of its object, before it is proposed."""
+        self.authentication_seconds = cost.authentication_seconds
+        self.merged_seconds = cost.authentication_seconds + cost.before_seconds
+
+
+class Admission(Ticket):
+    """A ticket of priority and fairness that knows its route."""
+
+    __slots__ = ("cache", "cost", "route")
+
+    def __init__(
+        self,
+        route: Route,
+        width: tuple[int, int, float],
+        then: Callable[[Any, bool], object],
+        request: Request,
+    ) -> None:
+        super().__init__(*width, then, request)
+        self.route = route
+        self.cost = route.cost
+        self.cache = route.cache
+
+
+class ReplicaGroup:
+    """What the replicas of one cluster share although no process holds it: identity and facts."""
+
+    def __init__(self, facts: CommitFacts) -> None:
+        self.facts = facts
+        self._last_uid = 0
+        self._last_address = 0
+        self.last_compaction_seconds = 0.0
+
+    def start_uids_after(self, uid: int) -> None:
+        """Leave the uids up to this one to the objects of the initial state."""
+        self._last_uid = uid
+
+    def note_uids(self, objects: list[APIObject]) -> None:
+        """Keep clear of the uids of objects made elsewhere."""
+        self._last_uid = max([self._last_uid, *(item.uid for item in objects)])
+
+    def next_cluster_ip(self) -> str:
+        """Return the next address of 10.96.0.0/12, kubeadm's Service range."""
+        self._last_address += 1
+        number = _FIRST_CLUSTER_IP + self._last_address
+        return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
+
+    def next_uid(self) -> int:
+        """Return the next uid, in order of creation over all replicas."""
+        self._last_uid += 1
+        return self._last_uid
