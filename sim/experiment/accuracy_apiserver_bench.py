@@ -187,7 +187,7 @@ class LoadClient:
         make: Callable[[LoadClient], Request | None],
     ) -> None:
         self.machine = machine
-        self.user = user
+        self.user = self.fleet_user = user
         self.groups = groups
         self.demand_seconds = demand_seconds
         self.make = make

@@ -27,7 +27,7 @@ class _Caller:
 
     def __init__(self, machine: Machine, user: str, groups: tuple[str, ...]) -> None:
         self.machine = machine
-        self.user = user
+        self.user = self.fleet_user = user
         self.groups = groups
         self.lease_seconds: list[float] = []
         self.count = 0

@@ -206,7 +206,7 @@ class _Update(Request):
 class _Caller:
     """Stands where a client stands."""
 
-    user = "load"
+    user = fleet_user = "load"
     groups = _MASTERS
 
     def __init__(self, receive: Any) -> None:
