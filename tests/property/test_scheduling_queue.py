@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.base.objects import Pod, PodTemplate
@@ -155,6 +155,7 @@ STEPS = st.lists(
 )
 
 
+@settings(max_examples=200)
 @given(steps=STEPS)
 def test_queue_agrees_with_exhaustive_search(steps: list[tuple[str, Any]]) -> None:
     engine = Engine(1)
@@ -278,3 +279,36 @@ def test_a_pod_held_back_is_woken_by_nothing_until_it_is_free(uid: int) -> None:
     held.clear()
     queue.activate(uid, "PodUpdate")
     assert queue.active_count == 1
+
+
+def test_a_pod_keeps_the_time_of_its_last_failure_when_it_is_woken() -> None:
+    engine, queue = _queue()
+    engine.run(0.2)
+    queue.add(Pod(name="old", namespace="d", uid=1, template=TEMPLATES[0]))
+    old = queue.pop()
+    assert old is not None
+    queue.reject(old, ("Node",), error=False)
+    engine.run(5.5)
+    queue.add(Pod(name="new", namespace="d", uid=2, template=TEMPLATES[0]))
+    queue.cluster_event(ClusterEvent("node", "add"))
+    assert queue.active_count == 2
+    assert queue.pop() is old
+
+
+def test_an_unschedulable_attempt_ends_a_row_of_errors() -> None:
+    engine, queue = _queue()
+    engine.run(0.5)
+    queue.add(Pod(name="p", namespace="d", uid=1, template=TEMPLATES[0]))
+    for plugins, error in (((), True), ((), True), (("Node",), False), ((), True)):
+        while queue.active_count == 0:
+            engine.run(engine.now + 0.5)
+        queued = queue.pop()
+        assert queued is not None
+        queue.reject(queued, plugins, error=error)
+        if plugins:
+            engine.run(engine.now + 3.0)
+            queue.cluster_event(ClusterEvent("node", "add"))
+    failed = engine.now
+    while queue.active_count == 0:
+        engine.run(engine.now + 0.1)
+    assert engine.now - failed < 2.0, "the first error of a new row: one second"
