@@ -70,9 +70,9 @@ class SchedulerLawParams:
         metadata={"source": "measured: scheduler_core_speed.csv, gomaxprocs 2 against 1"},
     )
     """Share of the node work that more cores do not speed up."""
-    bind_request_seconds: float = field(default=450e-6, metadata={"source": _THROUGHPUT})
+    bind_request_seconds: float = field(default=430e-6, metadata={"source": _THROUGHPUT})
     """CPU of a request of the main client: goroutine, encoding, TLS, response."""
-    event_request_seconds: float = field(default=420e-6, metadata={"source": _THROUGHPUT})
+    event_request_seconds: float = field(default=400e-6, metadata={"source": _THROUGHPUT})
     """CPU of recording one event."""
     watch_event_seconds: float = field(default=150e-6, metadata={"source": _THROUGHPUT})
     """CPU of handling one watch event of a pod: cache, queue."""
@@ -96,7 +96,7 @@ class SchedulerLawParams:
     )
     """Sleep after which 63 % of it is paid."""
     stall_ratio: float = field(
-        default=0.05,
+        default=0.045,
         metadata={"source": "measured: scheduler_throughput.csv, algorithm_p99_ms and mean"},
     )
     """Share of cycles that, started while all cores are busy, are descheduled once."""

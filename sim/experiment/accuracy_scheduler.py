@@ -127,6 +127,7 @@ class _LoadCaller:
     """Creates pods on the load generator's CPU."""
 
     user = "load"
+    fleet_user = ""
     groups = _MASTERS
 
     def __init__(self, machine: Machine, template: PodTemplate, count: int) -> None:
