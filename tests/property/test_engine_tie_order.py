@@ -102,4 +102,4 @@ def usual_seconds() -> float:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_cluster_does_not_hang_on_the_order_of_ties(usual_seconds: float, seed: int) -> None:
-    assert bring_up(seed) == pytest.approx(usual_seconds, rel=0.1)
+    assert bring_up(seed) == pytest.approx(usual_seconds, rel=0.03)
