@@ -94,16 +94,12 @@ class APIServer:
             limit,
             params.request_timeout_seconds / 4.0,
         )
+        rules = [rule for schema in self._schemas for rule in schema.rules]
         self._namespaces_matter = any(
-            not rule.cluster_scope or "*" not in rule.namespaces
-            for schema in self._schemas
-            for rule in schema.rules
+            not rule.cluster_scope or "*" not in rule.namespaces for rule in rules
         )
         self._users_matter = any(
-            user.startswith("system:node:")
-            for schema in self._schemas
-            for rule in schema.rules
-            for user in rule.users
+            user.startswith("system:node:") for rule in rules for user in rule.users
         )
         """Whether members of a fleet may be classified differently."""
         self._routes: dict[tuple[str, ...], Route] = {}
@@ -542,7 +538,7 @@ class APIServer:
         cost = self.law.request_cost("watch", fleet.resource, "")
         each = cost.authentication_seconds + cost.before_seconds + cost.after_seconds
         demand = each * float(np.count_nonzero(members))
-        self.run(demand, partial(self.fanout.catch_up, fleet, members), known)
+        self.run(demand, partial(self.fanout.fleets.catch_up, fleet, members), known)
 
     def _adopt_later(
         self, fleet: FleetWatcher, members: npt.NDArray[np.bool_], known: dict[Key, APIObject]

@@ -16,14 +16,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from sim.base.objects import APIObject, Key
 from sim.components.apiserver_facts import CommitFacts
+from sim.components.apiserver_fleets import Batch, FleetFanout
 from sim.components.apiserver_runqueue import RunQueue
-from sim.components.ports import FleetWatcher, Watcher, WatchEvent
-from sim.components.watch_cache import WatchCache, filtered, retyped
+from sim.components.ports import Watcher, WatchEvent
+from sim.components.watch_cache import WatchCache, filtered
 from sim.costs.watch import WatchLaw
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
@@ -37,26 +34,6 @@ _BUDGET_MAX_SECONDS = 0.1
 _WINDOW_BYTES = 4 << 20
 """**Source:** golang.org/x/net/http2 :: transportDefaultStreamFlow."""
 _CHUNKS_PER_LANE_COUNT = 16
-
-
-class _Batch:
-    """The deliveries of one batch of one resource, until the last has arrived."""
-
-    __slots__ = ("cache_seconds", "delivery_count", "event_count", "first_seconds",
-                 "last_seconds", "open_count", "resource", "revision",
-                 "time_seconds")  # fmt: skip
-
-    def __init__(self, events: list[WatchEvent], now_seconds: float) -> None:
-        newest = events[-1]
-        self.time_seconds = newest.commit_seconds
-        self.resource = newest.resource
-        self.revision = newest.revision
-        self.event_count = len(events)
-        self.cache_seconds = now_seconds - newest.commit_seconds
-        self.first_seconds = -1.0
-        self.last_seconds = 0.0
-        self.delivery_count = 0
-        self.open_count = 0
 
 
 class Fanout:
@@ -73,7 +50,6 @@ class Fanout:
     ) -> None:
         self._engine = engine
         self.law = law
-        self._process = process
         self._index = index
         self._rows = recorder["watch_deliveries"]
         self._faults = recorder["faults"]
@@ -86,9 +62,8 @@ class Fanout:
         self.generation = 0
         """Counts restarts: what was started before the last one is void."""
         self.run_queue = RunQueue(process)
+        self.fleets = FleetFanout(self, engine, process.host, index)
         self._incoming: list[WatchEvent] = []
-        self._own_due_seconds: dict[int, float] = {}
-        """By fleet: when the last delivery arrives that is on its way in one step."""
         self._filling = False
         self._waiting: list[tuple[int, WatchCache, Callable[[Any], object], Any]] = []
         self._progress_armed = False
@@ -229,19 +204,19 @@ class Fanout:
 
     def _dispatch(self, cache: WatchCache, events: list[WatchEvent]) -> None:
         now = self._engine.now
-        batch = _Batch(events, now)
+        batch = Batch(events, now)
         if cache.watcher_count:
             targets = self._hand_over(cache, events, batch)
             if targets:
                 self._enqueue_chunks(targets, batch)
         for fleet in cache.fleets:
             if fleet.mode == "all":
-                self._dispatch_all(fleet, events, batch)
+                self.fleets.dispatch_all(fleet, events, batch)
             else:
-                self._dispatch_own(fleet, events, batch)
+                self.fleets.dispatch_own(fleet, events, batch)
 
     def _hand_over(
-        self, cache: WatchCache, events: list[WatchEvent], batch: _Batch
+        self, cache: WatchCache, events: list[WatchEvent], batch: Batch
     ) -> list[Watcher]:
         targets: list[Watcher] = []
         oldest = events[0].revision
@@ -260,7 +235,7 @@ class Fanout:
                 batch.delivery_count += 1
         return targets
 
-    def _enqueue_chunks(self, targets: list[Watcher], batch: _Batch) -> None:
+    def _enqueue_chunks(self, targets: list[Watcher], batch: Batch) -> None:
         chunk_count = self.run_queue.limit_count * _CHUNKS_PER_LANE_COUNT
         size = -(-len(targets) // chunk_count)
         for start in range(0, len(targets), size):
@@ -271,7 +246,7 @@ class Fanout:
             demand = partial(self._demand, chunk)
             self.run_queue.submit(demand, self._sent, (self.generation, batch, chunk))
 
-    def _expressed(self, chunk: list[Watcher], batch: _Batch) -> bool:
+    def _expressed(self, chunk: list[Watcher], batch: Batch) -> bool:
         """Send, carry and decode for one watcher in one step, on hosts with plenty of room."""
         if len(chunk) > 1:
             return False
@@ -298,7 +273,7 @@ class Fanout:
         return True
 
     def _express_arrived(
-        self, argument: tuple[int, _Batch, Watcher, list[WatchEvent], bool]
+        self, argument: tuple[int, Batch, Watcher, list[WatchEvent], bool]
     ) -> None:
         generation, batch, watcher, events, decoded = argument
         if generation != self.generation:
@@ -307,7 +282,7 @@ class Fanout:
         if not decoded or state is None or state.inbox or state.decoding:
             self._arrived((batch, [(watcher, events)]))
             return
-        self._note_arrival(batch)
+        self.note_arrival(batch)
         if not watcher.closed:
             self.delivery_count += len(events)
             watcher.deliver(events)
@@ -349,7 +324,7 @@ class Fanout:
 
     # ---------------------------------------------------------------------------- delivery
 
-    def _sent(self, argument: tuple[int, _Batch, list[Watcher]]) -> None:
+    def _sent(self, argument: tuple[int, Batch, list[Watcher]]) -> None:
         generation, batch, chunk = argument
         if generation != self.generation:
             return
@@ -370,9 +345,9 @@ class Fanout:
         else:
             self._arrived((batch, arrivals))
 
-    def _arrived(self, argument: tuple[_Batch, list[tuple[Watcher, list[WatchEvent]]]]) -> None:
+    def _arrived(self, argument: tuple[Batch, list[tuple[Watcher, list[WatchEvent]]]]) -> None:
         batch, arrivals = argument
-        self._note_arrival(batch)
+        self.note_arrival(batch)
         for watcher, events in arrivals:
             if watcher.closed:
                 continue
@@ -387,16 +362,18 @@ class Fanout:
             if state.joined and not state.decoding:
                 self._decode(watcher)
 
-    def _note_arrival(self, batch: _Batch) -> None:
+    def note_arrival(self, batch: Batch) -> None:
+        """Count one of a batch's deliveries as arrived; the last one writes the batch's row."""
         since_commit = self._engine.now - batch.time_seconds
         if batch.first_seconds < 0.0:
             batch.first_seconds = since_commit
         batch.last_seconds = since_commit
         batch.open_count -= 1
         if batch.open_count == 0:
-            self._write_row(batch)
+            self.write_row(batch)
 
-    def _write_row(self, batch: _Batch) -> None:
+    def write_row(self, batch: Batch) -> None:
+        """Append the facts of a batch whose deliveries have all arrived."""
         cache = self.caches[batch.resource]
         if batch.revision > cache.delivered_revision:
             cache.delivered_revision = batch.revision
@@ -440,172 +417,9 @@ class Fanout:
         if state.stalled and state.unread_bytes <= _WINDOW_BYTES and not watcher.closed:
             state.stalled = False
             if state.pending:
-                self._enqueue_chunks([watcher], _Batch(state.pending, self._engine.now))
+                self._enqueue_chunks([watcher], Batch(state.pending, self._engine.now))
         if watcher.closed or watcher.state is not state:
             return
         watcher.deliver(events)
         if state.inbox and not state.decoding:
             self._decode(watcher)
-
-    # ------------------------------------------------------------------------------ fleets
-
-    def catch_up(
-        self, fleet: FleetWatcher, members: npt.NDArray[np.bool_], known: dict[Key, APIObject]
-    ) -> None:
-        """Send what members have missed since they knew ``known``; each lists anew.
-
-        Args:
-            fleet: whose members have come to this replica.
-            members: which of them: (n_members,) bool.
-            known: the state that they had seen.
-        """
-        events = self.cache(fleet.resource).difference(known, self._engine.now)
-        if not events:
-            return
-        batch = _Batch(events, self._engine.now)
-        wanted = members & fleet.connected & (fleet.replica_index == self._index)
-        if fleet.mode == "all":
-            self._dispatch_all(fleet, events, batch, wanted)
-        else:
-            self._dispatch_own(fleet, events, batch, wanted)
-
-    def _dispatch_own(
-        self,
-        fleet: FleetWatcher,
-        events: list[WatchEvent],
-        batch: _Batch,
-        wanted: npt.NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Find the member that each event concerns; one job sends them all."""
-        member_of = fleet.member_of
-        assert member_of is not None
-        connected, replica = fleet.connected, fleet.replica_index
-        if wanted is not None:
-            connected = wanted
-        here = self._index
-        found: list[tuple[int, WatchEvent]] = []
-        demand = 0.0
-        for event in events:
-            new_member = -1 if event.type == "DELETED" else member_of(event.new)
-            source = event.old if event.old is not None else event.new
-            old_member = -1 if event.type == "ADDED" else member_of(source)
-            cost = self.law.deliver(event.new.size_bytes)
-            if (
-                old_member not in {-1, new_member}
-                and connected[old_member]
-                and replica[old_member] == here
-            ):
-                found.append((old_member, retyped(event, "DELETED")))
-                demand += cost
-            if new_member >= 0 and connected[new_member] and replica[new_member] == here:
-                kind = "MODIFIED" if old_member == new_member else "ADDED"
-                found.append((new_member, retyped(event, kind)))
-                demand += cost
-        if found:
-            batch.delivery_count += len(found)
-            batch.open_count += 1
-            work = (self.generation, batch, fleet, found)
-            if not self.run_queue.occupy(demand):
-                self.run_queue.submit(demand, self._sent_own, work)
-                return
-            now = self._engine.now
-            due_seconds = self._own_due_seconds.get(id(fleet), 0.0)
-            due_seconds = max(due_seconds, now + demand + self.network_seconds)
-            self._own_due_seconds[id(fleet)] = due_seconds
-            self._engine.call_at(due_seconds, self._express_own, work)
-
-    def _express_own(
-        self, argument: tuple[int, _Batch, FleetWatcher, list[tuple[int, WatchEvent]]]
-    ) -> None:
-        if argument[0] == self.generation:
-            self._arrived_own(argument)
-
-    def _sent_own(
-        self, argument: tuple[int, _Batch, FleetWatcher, list[tuple[int, WatchEvent]]]
-    ) -> None:
-        if argument[0] != self.generation:
-            return
-        due_seconds = self._engine.now + self.network_seconds
-        due_seconds = max(due_seconds, self._own_due_seconds.get(id(argument[2]), 0.0))
-        if due_seconds > self._engine.now:
-            self._engine.call_at(due_seconds, self._arrived_own, argument)
-        else:
-            self._arrived_own(argument)
-
-    def _arrived_own(
-        self, argument: tuple[int, _Batch, FleetWatcher, list[tuple[int, WatchEvent]]]
-    ) -> None:
-        _, batch, fleet, found = argument
-        self._note_arrival(batch)
-        self.delivery_count += len(found)
-        deliver = fleet.deliver_own
-        assert deliver is not None
-        connected = fleet.connected
-        for member, event in found:
-            if connected[member]:
-                deliver(member, event)
-
-    def _dispatch_all(
-        self,
-        fleet: FleetWatcher,
-        events: list[WatchEvent],
-        batch: _Batch,
-        wanted: npt.NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Charge the CPU of all members and tell the fleet when each one gets the events.
-
-        The times are a forecast made when the sending starts, from the share of the host's cores
-        that the lanes get then: members are reached one after another, by all lanes.
-        """
-        mask = wanted
-        if mask is None:
-            mask = fleet.connected & (fleet.replica_index == self._index)
-        count = int(mask.sum())
-        if count == 0:
-            return
-        batch.delivery_count += count * len(events)
-        batch.open_count += 1
-        each = sum(self.law.deliver(event.new.size_bytes) for event in events)
-        each -= (len(events) - 1) * self.law.deliver_wake_seconds
-        lanes = self.run_queue.limit_count
-        share = each * count / lanes
-        start = (self.generation, batch, fleet, events, mask, each)
-        for lane in range(lanes):
-            work = partial(self._start_share, start, share) if lane == 0 else share
-            self.run_queue.submit(work, _ignore, None)
-
-    def _start_share(self, start: Any, share_seconds: float) -> float:
-        if start[0] == self.generation:
-            self._forecast(start, share_seconds)
-        return share_seconds
-
-    def _forecast(self, start: Any, share_seconds: float) -> None:
-        _, batch, fleet, events, mask, each = start
-        host = self._process.host
-        runnable = host.running_count + self.run_queue.limit_count
-        cores = host.core_count
-        rate = 1.0 if cores == 0 or runnable <= cores else cores / runnable
-        count = int(mask.sum())
-        now = self._engine.now
-        times = np.full(fleet.member_count, np.inf)
-        offset = np.linspace(each / rate, max(share_seconds, each) / rate, count)
-        turn = int(events[-1].revision * 0.618033988749895 * count) % count
-        times[mask] = np.roll(now + self.network_seconds + offset, turn)
-        first = float(times.min())
-        batch.first_seconds = first - batch.time_seconds
-        batch.last_seconds = float(times[mask].max()) - batch.time_seconds
-        self._engine.call_later(first - now, self._arrived_all, (batch, fleet, events, times))
-
-    def _arrived_all(self, argument: tuple[_Batch, FleetWatcher, list[WatchEvent], Any]) -> None:
-        batch, fleet, events, times = argument
-        deliver = fleet.deliver_all
-        assert deliver is not None
-        self.delivery_count += int(np.isfinite(times).sum()) * len(events)
-        batch.open_count -= 1
-        if batch.open_count == 0:
-            self._write_row(batch)
-        deliver(events, times)
-
-
-def _ignore(_: object) -> None:
-    return
