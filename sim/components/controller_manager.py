@@ -31,7 +31,6 @@ from sim.components.controllers.endpointslice import (
 from sim.components.controllers.garbage_collector import GarbageCollector
 from sim.components.controllers.hpa import HorizontalPodAutoscalerController, MetricSource
 from sim.components.controllers.job import JobController, TTLAfterFinishedController
-from sim.components.controllers.leader_election import LeaderElectionParams, LeaderElector
 from sim.components.controllers.namespace import (
     NamespaceController,
     root_ca_publisher,
@@ -45,6 +44,7 @@ from sim.components.controllers.replicaset import ReplicaSetController
 from sim.components.controllers.statefulset import StatefulSetController
 from sim.components.controllers.taint_eviction import TaintEvictionController
 from sim.components.informer import Informer
+from sim.components.leader_election import LeaderElectionParams, LeaderElector
 from sim.costs.controllers import ControllerManagerLaw
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from sim.base.errors import Problem, UserError
 from sim.base.objects import APIObject, Pod, PodTemplate
 from sim.components.client import ClientFactory
-from sim.components.controllers.leader_election import LeaderElector
 from sim.components.events import EventRecorder
+from sim.components.leader_election import LeaderElector
 from sim.components.ports import Request
 from sim.components.queueing_hints import HINTS
 from sim.components.scheduler_cache import SchedulerCache
