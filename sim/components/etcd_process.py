@@ -125,7 +125,7 @@ class GoProcess:
         host is too busy for its end to be known in advance.
         """
         host = self.host
-        if not host.has_room():
+        if not host.roomy:
             return -1.0
         params = self._law.params
         stream = self._stream
@@ -133,23 +133,26 @@ class GoProcess:
         process = self.process
         if work_seconds > params.collector_threshold_seconds:
             work_seconds = self._collected(work_seconds)
-        self.spin_cpu_seconds += params.spin_seconds
-        if process.running_count == 0 and now - self._awake_seconds > params.awake_window_seconds:
+        latency_seconds = 0.0
+        slept_seconds = now - self._awake_seconds
+        if slept_seconds > params.awake_window_seconds and process.running_count == 0:
             latency_seconds = params.wake_latency_seconds * self.crowd_count
-            demand = work_seconds + wake_seconds + latency_seconds
-            self.spin_cpu_seconds -= latency_seconds
-            cold_seconds = self._law.cold_seconds(now - self._awake_seconds)
-            demand += stream.exponential(cold_seconds)
+            work_seconds += wake_seconds + latency_seconds
+            work_seconds += stream.exponential(self._law.cold_seconds(slept_seconds))
         else:
-            demand = work_seconds + wake_seconds * params.awake_ratio
-        demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * _TABLE_COUNT)]
-        wait_seconds = 0.0
+            work_seconds += wake_seconds * params.awake_ratio
+        draw = stream.uniform() * _TABLE_COUNT
+        index = int(draw)
+        work_seconds *= self.crowding_ratio * self._scatter[index]
+        count = host.occupy(process, work_seconds)
+        if not count:
+            return -1.0
+        self.spin_cpu_seconds += params.spin_seconds - latency_seconds
+        self._awake_seconds = now + work_seconds
         cores = host.core_count
-        if cores and stream.uniform() < params.stall_ratio * host.running_count / cores:
-            wait_seconds = stream.exponential(params.stall_seconds)
-        self._awake_seconds = now + demand
-        host.occupy(process, demand)
-        return wait_seconds + demand
+        if cores and draw - index < params.stall_ratio * (count - 1) / cores:
+            work_seconds += stream.exponential(params.stall_seconds)
+        return work_seconds
 
     def _collected(self, work_seconds: float) -> float:
         """Let some long stages run while the collector marks; the mean stays as it is."""

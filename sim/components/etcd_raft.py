@@ -75,6 +75,7 @@ class Member(GoProcess):
         "begun_count",
         "busy",
         "cut_count",
+        "debt_seconds",
         "disk",
         "free_seconds",
         "inbox",
@@ -108,6 +109,8 @@ class Member(GoProcess):
         """Entries of the first batch of the inbox that are being written already."""
         self.begun_bytes = 0
         self.arrival_seconds = 0.0
+        self.debt_seconds = 0.0
+        """As a follower: work of applies that the next round does first."""
         self.free_seconds = 0.0
         """As a follower on a roomy host: when its rounds known in advance are over."""
         self.slow_until_seconds = 0.0
@@ -355,9 +358,11 @@ class RaftGroup:
             seconds = follower.express_seconds(
                 0.0,
                 self.law.params.follow_wake_seconds
-                + self.law.follow_seconds(count, batch.size_bytes),
+                + self.law.follow_seconds(count, batch.size_bytes)
+                + follower.debt_seconds,
             )
             if seconds >= 0.0:
+                follower.debt_seconds = 0.0
                 begin_seconds = max(due, follower.free_seconds)
                 sync_seconds = follower.sync_seconds(batch.size_bytes)
                 follower.free_seconds = begin_seconds + seconds + sync_seconds
@@ -458,11 +463,13 @@ class RaftGroup:
         self._advance()
 
     def _tell_commit(self, follower: Member, count: int) -> None:
-        if not follower.applying:
-            params = self.law.params
-            work_seconds = self.law.follow_apply_seconds(count)
-            if follower.express_seconds(params.follow_apply_wake_seconds, work_seconds) >= 0.0:
-                return
+        if not follower.applying and follower.free_seconds > 0.0 and follower.host.has_room():
+            # nobody waits for a follower's apply: its work rides on that of its next round
+            follower.debt_seconds += (
+                self.law.params.follow_apply_wake_seconds * self.law.params.awake_ratio
+                + self.law.follow_apply_seconds(count)
+            )
+            return
         follower.learnt_count += count
         if not follower.applying:
             follower.applying = True

@@ -10,7 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from sim.engine.streams import Stream
+
+_BLOCK_COUNT = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ LINKS: dict[str, LinkParams] = {
 class LinkLaw:
     """Draws one-way latencies of one link from one stream."""
 
-    __slots__ = ("_base", "_excess", "_sigma", "_stream", "params")
+    __slots__ = ("_base", "_block", "_excess", "_sigma", "_stream", "params")
 
     def __init__(self, params: LinkParams, stream: Stream) -> None:
         self.params = params
@@ -79,6 +83,8 @@ class LinkLaw:
         self._base = params.base_seconds
         self._excess = params.excess_median_seconds
         self._sigma = params.excess_sigma_ratio
+        self._block: list[float] = []
+        """Latencies drawn and not used yet."""
 
     @property
     def free(self) -> bool:
@@ -87,9 +93,12 @@ class LinkLaw:
 
     def sample_seconds(self) -> float:
         """Return the latency of one message."""
-        if self._excess == 0.0:
-            return self._base
-        return self._base + self._excess * math.exp(self._sigma * self._stream.normal())
+        block = self._block
+        if not block:
+            normals = self._stream.generator("latency").standard_normal(_BLOCK_COUNT)
+            block = (self._base + self._excess * np.exp(self._sigma * normals)).tolist()
+            self._block = block
+        return block.pop()
 
     def mean_seconds(self) -> float:
         """Return the mean of the law: base + median · exp(σ²/2) (lognormal mean)."""

@@ -47,7 +47,7 @@ class HostProcess:
 
     def occupy(self, demand_seconds: float) -> bool:
         """Spend CPU without telling anyone of its end; False (and nothing) if the host is busy."""
-        return self.host.occupy(self, demand_seconds)
+        return self.host.occupy(self, demand_seconds) > 0
 
 
 def _by_value(
@@ -67,7 +67,7 @@ class Host:
     __slots__ = (
         "_armed_seconds", "_direct", "_engine", "_environment", "_jobs", "_last_seconds",
         "_occupied", "_rate", "_sequence", "_virtual", "core_count", "job_area_seconds",
-        "job_count", "name", "processes", "sojourn_sum_seconds", "work_seconds",
+        "job_count", "name", "processes", "roomy", "sojourn_sum_seconds", "work_seconds",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, name: str, core_count: int) -> None:
@@ -75,6 +75,8 @@ class Host:
         self._environment = engine.environment
         self.name = name
         self.core_count = core_count
+        self.roomy = core_count == 0 or core_count >= _ROOMY_CORES_COUNT
+        """Whether `occupy` may ever succeed."""
         self.processes: dict[str, HostProcess] = {}
         self._jobs: list[tuple[float, int, float, HostProcess, Callable[[Any], object], Any]] = []
         """Shared mode: (finishing value, sequence, arrival, process, callback, argument)."""
@@ -107,37 +109,39 @@ class Host:
     @property
     def running_count(self) -> int:
         """Jobs present now."""
-        if self._occupied:
+        occupied = self._occupied
+        if occupied and occupied[0][0] <= self._environment._now:
             self._retire(self._environment._now)
         return len(self._jobs) + len(self._direct) + len(self._occupied)
 
     def has_room(self) -> bool:
         """Whether `occupy` would succeed now."""
-        cores = self.core_count
-        if self._jobs or 0 < cores < _ROOMY_CORES_COUNT:
+        if self._jobs or not self.roomy:
             return False
         if self._occupied:
             self._retire(self._environment._now)
+        cores = self.core_count
         return not cores or 2 * (len(self._direct) + len(self._occupied)) < cores
 
-    def occupy(self, process: HostProcess, demand_seconds: float) -> bool:
+    def occupy(self, process: HostProcess, demand_seconds: float) -> int:
         """Run a job without telling anyone of its end, if there is plenty of room.
 
-        Returns whether the job runs; its end is then known: after its demand. Hot paths chain
-        several steps into one event this way while nothing is contended. Plenty of room is a host
-        of eight cores or more with half of them free; what arrives later may crowd the host and
-        slow others, but the times of jobs that occupy it stand.
+        Returns the number of jobs present, this one included, if the job runs, else 0. Its end is
+        then known: after its demand. Hot paths chain several steps into one event this way while
+        nothing is contended. Plenty of room is a host of eight cores or more with half of them
+        free; what arrives later may crowd the host and slow others, but the times of jobs that
+        occupy it stand.
         """
-        if self._jobs:
-            return False
-        assert demand_seconds >= 0.0, demand_seconds
+        if self._jobs or not self.roomy:
+            return 0
         now = self._environment._now
-        if self._occupied:
+        occupied = self._occupied
+        if occupied and occupied[0][0] <= now:
             self._retire(now)
-        count = len(self._direct) + len(self._occupied)
+        count = len(self._direct) + len(occupied)
         cores = self.core_count
-        if cores and (cores < _ROOMY_CORES_COUNT or count + count >= cores):
-            return False
+        if cores and count + count >= cores:
+            return 0
         if count:
             present = count * (now - self._last_seconds)
             self.job_area_seconds += present
@@ -147,8 +151,8 @@ class Host:
         process.job_count += 1
         process.running_count += 1
         self._sequence = sequence = self._sequence + 1
-        heappush(self._occupied, (now + demand_seconds, sequence, now, process))
-        return True
+        heappush(occupied, (now + demand_seconds, sequence, now, process))
+        return count + 1
 
     def _retire(self, now: float) -> None:
         """Take out the occupying jobs that have ended, each at its own time."""
@@ -180,9 +184,10 @@ class Host:
         direct = self._direct
         cores = self.core_count
         if not self._jobs:
-            if self._occupied:
+            occupied = self._occupied
+            if occupied and occupied[0][0] <= now:
                 self._retire(now)
-            count = len(direct) + len(self._occupied)
+            count = len(direct) + len(occupied)
             if count < cores or not cores:
                 if count:
                     present = count * (now - self._last_seconds)
@@ -220,9 +225,10 @@ class Host:
         sequence, process, callback, argument, arrival_seconds, _ = job
         now = self._environment._now
         direct = self._direct
-        if self._occupied:
+        occupied = self._occupied
+        if occupied and occupied[0][0] <= now:
             self._retire(now)
-        present = (len(direct) + len(self._occupied)) * (now - self._last_seconds)
+        present = (len(direct) + len(occupied)) * (now - self._last_seconds)
         self.job_area_seconds += present
         self.work_seconds += present
         self._last_seconds = now
