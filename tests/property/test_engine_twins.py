@@ -81,7 +81,7 @@ class Pair:
         """A job that nobody waits for; refused or not, the hosts must stay alike."""
         cores = self.fast.core_count
         idle = self.fast.running_count == 0
-        taken = self.fast.occupy(self.process, demand_seconds)
+        taken = bool(self.fast.occupy(self.process, demand_seconds))
         if taken:
             self.occupying_count += 1
             self.slow.submit(demand_seconds, lambda _: None)

@@ -123,7 +123,7 @@ def test_a_small_or_half_full_host_cannot_be_occupied() -> None:
     assert not small.occupy(small.process("p"), 1.0)
     large = Host(engine, "large", 8)
     process = large.process("p")
-    assert [large.occupy(process, 1.0) for _ in range(6)] == [True] * 4 + [False] * 2
+    assert [bool(large.occupy(process, 1.0)) for _ in range(6)] == [True] * 4 + [False] * 2
     assert process.job_count == 4
     engine.run(1.5)
     assert large.occupy(process, 1.0)
