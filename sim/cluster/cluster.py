@@ -76,10 +76,12 @@ class Cluster:
     driver: WorkloadDriver = field(init=False)
     operations: Sequence[Operation] = ()
     sampler: GaugeSampler = field(init=False)
+    placement: Placement = field(init=False)
     monitor: InvariantMonitor = field(init=False)
 
     def __post_init__(self) -> None:
         self.sampler = GaugeSampler(self.engine, self.recorder, GAUGE_INTERVAL_SECONDS)
+        self.placement = Placement(self.engine, self.schedulers)
         self.monitor = InvariantMonitor(
             self.engine, self.recorder, self.etcd, lambda: self.replicas[0].group.facts.revision
         )
@@ -196,6 +198,7 @@ class Cluster:
 
     def finish(self) -> None:
         """Take the last sample."""
+        self.placement.expire()
         self.sampler.sample()
 
     # Gauges.
@@ -223,7 +226,7 @@ class Cluster:
                 level("flowcontrol_executing_seats", name, partial(getattr, seats, "seats_in_use"))
                 level("flowcontrol_limit_seats", name, partial(getattr, seats, "current_seats"))
         extended = {name for node in self.state.nodes for name in _capacity(node)}
-        Placement(self.engine, self.schedulers).declare(
+        self.placement.declare(
             self.sampler, [name for name in RESOURCES if name in extended]
         )
         level("running_pods", "cluster", lambda: self.pods_running_count)

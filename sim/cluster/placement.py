@@ -15,6 +15,7 @@ with Fragmentation Gradient Descent", USENIX ATC 2023, on nodes instead of singl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ class Placement:
     def __init__(self, engine: Engine, schedulers: Sequence[Scheduler]) -> None:
         self._engine = engine
         self._schedulers = schedulers
-        self._computed_seconds = -_REFRESH_SECONDS
+        self._computed_seconds = -inf
         self._values: dict[tuple[str, str], float] = {}
 
     def declare(self, sampler: GaugeSampler, resources: Sequence[str]) -> None:
@@ -81,6 +82,10 @@ class Placement:
                 sampler.level(
                     f"placement_{gauge}_ratio", resource, self._reader(gauge, resource)
                 )
+
+    def expire(self) -> None:
+        """Compute anew at the next sample."""
+        self._computed_seconds = -inf
 
     def _reader(self, gauge: str, resource: str) -> Callable[[], float]:
         return lambda: self._value(gauge, resource)
