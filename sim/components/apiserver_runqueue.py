@@ -53,12 +53,16 @@ class RunQueue:
             self.wait_count += 1
             self._queue.append((demand_seconds, then, argument))
 
-    def occupy(self, demand_seconds: float) -> bool:
-        """Spend CPU on a host with plenty of room, its end untold; False if that is not so."""
+    def occupy(self, demand_seconds: float, *, long: bool = False) -> bool:
+        """Spend CPU on a host with plenty of room, its end untold; False if that is not so.
+
+        Work beyond a quantum is refused, since others would take turns with it; ``long`` work is
+        done by several in parallel and counts as many short turns.
+        """
         return (
             self.busy_count < self.limit_count
-            and demand_seconds <= QUANTUM_SECONDS
-            and self._process.host.occupy(self._process, demand_seconds)
+            and (long or demand_seconds <= QUANTUM_SECONDS)
+            and self._process.occupy(demand_seconds)
         )
 
     def _start(self, demand_seconds: Any, then: Callable[[Any], object], argument: Any) -> None:

@@ -272,7 +272,7 @@ class RaftGroup:
             # the thread has slept in the kernel: no part of the way back is saved
             demand += wake
             wake = 0.0
-        if self.quorum_count == 1 and not self.pending:
+        if self.quorum_count == 1 and not self.pending and len(self.uncommitted) == 1:
             apply_seconds = self._merged_apply_seconds(batch)
             if apply_seconds >= 0.0:
                 wake += law.params.apply_wake_seconds

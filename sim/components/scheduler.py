@@ -294,7 +294,8 @@ class Scheduler:
             seconds += law.preemption_seconds(dry_runs)
         critical, beside = law.split(seconds, cores)
         if beside > 0.0:
-            self._process.run(beside, _nothing)
+            if not self._process.occupy(beside):
+                self._process.run(beside, _nothing)
         stalled = self._process.saturated and self._stalls.uniform() < law.params.stall_ratio
         if stalled:
             wait_seconds = self._stalls.exponential(law.params.stall_seconds)

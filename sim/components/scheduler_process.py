@@ -40,7 +40,9 @@ class GoProcess(HostProcess):
         if self._inner.running_count == 0 and not self.saturated:
             slept_seconds = self._engine.now - self._awake_seconds
             if slept_seconds > 0.0:
-                self._inner.run(self._law.wake(slept_seconds), _nothing)
+                wake_seconds = self._law.wake(slept_seconds)
+                if not self._inner.occupy(wake_seconds):
+                    self._inner.run(wake_seconds, _nothing)
         now = self._engine.now
         if now + demand_seconds > self._awake_seconds:
             self._awake_seconds = now + demand_seconds

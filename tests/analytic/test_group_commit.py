@@ -73,17 +73,7 @@ def run(
     return recorder["etcd_commits"].column("entry_count").tolist(), latencies
 
 
-ROOMY = pytest.param(
-    16,
-    marks=pytest.mark.xfail(
-        reason="RaftGroup._ready_demand: a batch that starts while the one before is not applied"
-        " must not be merged with its own apply: the earlier answers wait for one more sync",
-        strict=True,
-    ),
-)
-
-
-@pytest.mark.parametrize("core_count", [4, ROOMY])
+@pytest.mark.parametrize("core_count", [4, 16])
 @pytest.mark.parametrize("per_sync", [0.3, 1.0, 4.0])
 def test_batches_and_latency(per_sync: float, core_count: int) -> None:
     """Mean batch, share of batches of one, mean latency; on a roomy host etcd takes a shorter way
