@@ -57,8 +57,7 @@ SMALLER: dict[str, tuple[str, ...]] = {
     ),
     "scheduling-policies": (
         "cluster.nodes.openbCsv={gpu_nodes_csv}", "workload.0.limit=60",
-        "sweep.axes={cluster.controlPlane.schedulerConfigurationFile: "
-        "[{library}/least-allocated.yaml, {library}/gpu-fragmentation.yaml]}",
+        "sweep.axes={cluster.controlPlane.schedulerConfigurationFile: [{least}, {fragmentation}]}",
     ),
     "scheduling-15000": (
         f"{_POOL}=30", "cluster.nodes.pools.1.count=6", "workload.0.count=40",
@@ -68,14 +67,18 @@ SMALLER: dict[str, tuple[str, ...]] = {
 
 
 def beginnings(data: Path, folder: Path) -> dict[str, Path]:
-    """Write the first nodes and pods of the measured files; return each one's place holder."""
+    """Write the first nodes and pods of the measured files; return what each {place} stands for."""
     parts = {
         "{nodes_csv}": (data / "openb" / "openb_node_list_all_node.csv", "\n", 41),
         "{gpu_nodes_csv}": (data / "openb" / "openb_node_list_gpu_node.csv", "\n", 41),
         "{nodes_yaml}": (data / "k8s-sims" / "nodes-100.yaml", "\n---\n", 20),
         "{pods_yaml}": (data / "k8s-sims" / "pods-100.yaml", "\n---\n", 40),
     }
-    written = {"{library}": EXPERIMENTS / "library" / "scheduler"}
+    library = EXPERIMENTS / "library" / "scheduler"
+    written = {
+        "{least}": library / "least-allocated.yaml",
+        "{fragmentation}": library / "gpu-fragmentation.yaml",
+    }
     for place, (source, separator, count) in parts.items():
         written[place] = folder / f"{place.strip('{}')}{source.suffix}"
         written[place].write_text(separator.join(source.read_text().split(separator)[:count]))
@@ -99,8 +102,9 @@ def test_an_experiment_runs(name: str, tmp_path: Path, request: pytest.FixtureRe
             smaller = tuple(text.replace(place, str(path)) for text in smaller)
     options = [item for text in smaller for item in ("--set", text)]
     command = [
-        sys.executable, "-m", "sim", "run", str(file), *options, "--out", str(tmp_path / "run"), "-q",
+        sys.executable, "-m", "sim", "run", str(file), *options, "-q",
         "--set", "outputs.figures=false", "--set", "outputs.report=false",
+        "--out", str(tmp_path / "run"),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
