@@ -300,6 +300,25 @@ class Controller:
                 queue.forget(key)
             queue.done(key)
 
+    def delete_pods(self, owner: APIObject, pods: list[Pod], expectations: Expectations) -> Steps:
+        """Delete an owner's pods in parallel, as expected deletions; return whether one failed."""
+        key = owner.key
+        expectations.expect_deletions(key, [pod.key for pod in pods])
+
+        def deleted(request: Request) -> None:
+            if request.ok:
+                self.events.event(
+                    owner, "Normal", "SuccessfulDelete", f"Deleted pod: {request.name}"
+                )
+            else:
+                expectations.deletion_observed(key, (request.namespace, request.name))
+
+        requests = yield self.context.together(
+            [Request("delete", "pods", pod.namespace, pod.name, then=deleted) for pod in pods],
+            self.client,
+        )
+        return any(not request.ok and request.code != 404 for request in requests)
+
     def every(self, period_seconds: float, action: Callable[[], object]) -> None:
         """Run an action now and then once per period while the process is running."""
         start_seconds = self.engine.now

@@ -271,26 +271,10 @@ class DaemonSetController(Controller):
             if done < len(missing):
                 self._expectations.creation_observed(key, len(missing) - done)
         if surplus:
-            failed = (yield from self._delete(daemon_set, surplus)) or failed
+            failed = (
+                yield from self.delete_pods(daemon_set, surplus, self._expectations)
+            ) or failed
         return failed
-
-    def _delete(self, daemon_set: DaemonSet, pods: list[Pod]) -> Steps:
-        key = daemon_set.key
-        self._expectations.expect_deletions(key, [pod.key for pod in pods])
-
-        def deleted(request: Request) -> None:
-            if request.ok:
-                self.events.event(
-                    daemon_set, "Normal", "SuccessfulDelete", f"Deleted pod: {request.name}"
-                )
-            else:
-                self._expectations.deletion_observed(key, (request.namespace, request.name))
-
-        requests = yield self.context.together(
-            [Request("delete", "pods", pod.namespace, pod.name, then=deleted) for pod in pods],
-            self.client,
-        )
-        return any(not request.ok and request.code != 404 for request in requests)
 
     def _roll(
         self, daemon_set: DaemonSet, revision: str, by_node: dict[str, list[Pod]], desired: int
@@ -312,7 +296,7 @@ class DaemonSetController(Controller):
         doomed = old_unready + old_ready[: max(0, allowed - unavailable)]
         if not doomed:
             return False
-        return (yield from self._delete(daemon_set, doomed[:BURST_COUNT]))
+        return (yield from self.delete_pods(daemon_set, doomed[:BURST_COUNT], self._expectations))
 
     def _write_status(
         self,

@@ -211,25 +211,10 @@ class ReplicaSetController(Controller):
             self.events.event(replica_set, "Warning", "FailedCreate", message)
 
     def _delete(self, replica_set: ReplicaSet, count: int) -> Steps:
-        key = replica_set.key
         pods = [pod for pod in self._pods.of(replica_set.uid) if pod.is_active]
         if count < len(pods):
             pods = deletion_order(pods, self._related(replica_set), self.engine.now)[:count]
-        self._expectations.expect_deletions(key, [pod.key for pod in pods])
-
-        def deleted(request: Request) -> None:
-            if request.ok:
-                self.events.event(
-                    replica_set, "Normal", "SuccessfulDelete", f"Deleted pod: {request.name}"
-                )
-            else:
-                self._expectations.deletion_observed(key, (request.namespace, request.name))
-
-        requests = yield self.context.together(
-            [Request("delete", "pods", pod.namespace, pod.name, then=deleted) for pod in pods],
-            self.client,
-        )
-        return any(not request.ok and request.code != 404 for request in requests)
+        return (yield from self.delete_pods(replica_set, pods, self._expectations))
 
     def _related(self, replica_set: ReplicaSet) -> list[Pod]:
         """Return the pods of all replica sets with the same owner."""

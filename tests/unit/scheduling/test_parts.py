@@ -23,13 +23,13 @@ from sim.scheduling.shape import Taint, Toleration, normalized_image_name
         ("15872345600500m", 15872345600500 * 10**6),
     ],
 )  # fmt: skip
-def test_quantities_are_exact_in_nano_units(text: object, nano: int) -> None:
+def test_quantities_are_exact_in_nano_units(text: str | int, nano: int) -> None:
     assert parse_nano(text) == nano
 
 
 @pytest.mark.parametrize("text", ["", "abc", "1Q", "1 Gi", "--1"])
 def test_malformed_quantities_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="not a Kubernetes quantity"):
+    with pytest.raises(ValueError, match=r"quantity|suffix"):
         parse_nano(text)
 
 
