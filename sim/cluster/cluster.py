@@ -29,7 +29,7 @@ from sim.engine.host import Host
 from sim.engine.tables import Recorder
 from sim.workload.driver import WorkloadDriver
 from sim.workload.object_reader import ObjectReader
-from sim.workload.operations import Operation
+from sim.workload.operations import Operation, expected_pod_count
 from sim.workload.pod_templates import PodTemplates
 
 GAUGE_INTERVAL_SECONDS = 1.0
@@ -75,6 +75,8 @@ class Cluster:
     service_count: int = 0
     driver: WorkloadDriver = field(init=False)
     operations: Sequence[Operation] = ()
+    pods_announced_count: int = field(init=False)
+    """Pods that the workload will ask for in all, as far as it says so beforehand."""
     sampler: GaugeSampler = field(init=False)
     placement: Placement = field(init=False)
     monitor: InvariantMonitor = field(init=False)
@@ -93,6 +95,7 @@ class Cluster:
             ObjectReader(self.templates, service_address=self.next_service_address),
             Actions(self),
         )
+        self.pods_announced_count = sum(expected_pod_count(item) for item in self.operations)
         self._declare_gauges()
 
     # The life of a run.
@@ -167,7 +170,8 @@ class Cluster:
             self.engine.now,
             max(
                 len(self.etcd.objects("pods")),
-                len(self.state.pods) + self.driver.pods_expected_count,
+                len(self.state.pods)
+                + max(self.driver.pods_expected_count, self.pods_announced_count),
             ),
             self.pods_running_count,
             sum(replica.request_count for replica in self.replicas),
@@ -226,9 +230,7 @@ class Cluster:
                 level("flowcontrol_executing_seats", name, partial(getattr, seats, "seats_in_use"))
                 level("flowcontrol_limit_seats", name, partial(getattr, seats, "current_seats"))
         extended = {name for node in self.state.nodes for name in _capacity(node)}
-        self.placement.declare(
-            self.sampler, [name for name in RESOURCES if name in extended]
-        )
+        self.placement.declare(self.sampler, [name for name in RESOURCES if name in extended])
         level("running_pods", "cluster", lambda: self.pods_running_count)
         level("etcd_database_bytes", "etcd", lambda: self.etcd.store.database_bytes)
         level("storage_objects_count", "pods", lambda: len(self.etcd.objects("pods")))
