@@ -269,8 +269,8 @@ class APIServer:
             self.run(demand, route.handle, request)
         else:
             request.seats = 0
-            half = 0.5 * route.authentication_seconds  # reader's goroutine, then the handler's
-            self.run(half, self._read, request)
+            half = 0.5 * route.authentication_seconds  # reader, serve loop, handler
+            self.run(half, self._framed, request)
 
     def _object_seconds(self, route: Route, request: Request) -> float:
         item = request.api_object
@@ -316,6 +316,9 @@ class APIServer:
         return route
 
     # ---------------------------------------------------------------- priority and fairness
+
+    def _framed(self, request: Request) -> None:
+        self.run(_TURN_SECONDS, self._read, request)
 
     def _read(self, request: Request) -> None:
         route: Route = request.state
@@ -394,8 +397,9 @@ class APIServer:
         self._garbage_debt_seconds += demand_seconds
         if self._marking_seconds > 0.0:
             assist_seconds = demand_seconds * law.garbage_assist_ratio
-            if assist_seconds > self._marking_seconds:
-                assist_seconds = self._marking_seconds
+            limit_seconds = min(self._marking_seconds, law.garbage_assist_limit_seconds)
+            if assist_seconds > limit_seconds:
+                assist_seconds = limit_seconds
             self._marking_seconds -= assist_seconds
             demand_seconds += assist_seconds
         elif self._garbage_debt_seconds > law.garbage_cycle_seconds:
@@ -431,8 +435,9 @@ class APIServer:
         self._garbage_debt_seconds += demand_seconds
         if self._marking_seconds > 0.0:
             assist_seconds = demand_seconds * law.garbage_assist_ratio
-            if assist_seconds > self._marking_seconds:
-                assist_seconds = self._marking_seconds
+            limit_seconds = min(self._marking_seconds, law.garbage_assist_limit_seconds)
+            if assist_seconds > limit_seconds:
+                assist_seconds = limit_seconds
             self._marking_seconds -= assist_seconds
             demand_seconds += assist_seconds
         host.occupy(process, demand_seconds)
@@ -469,10 +474,19 @@ class APIServer:
         """Encode the response and send it."""
         demand_seconds = request.state.cost.after_seconds + extra_seconds
         seconds = self.express_seconds(demand_seconds)
-        if seconds < 0.0:
-            self.run(demand_seconds, self._respond, request)
-        else:
+        if seconds >= 0.0:
             self._respond(request, seconds)
+        else:
+            self.run(demand_seconds, self._respond, request)
+
+    def take_turns(
+        self, count: int, then: Callable[[Any], object], argument: tuple[Request, Any]
+    ) -> None:
+        """Pass from goroutine to goroutine; free where seats are only counted."""
+        if count == 0 or type(argument[0].state) is Route:
+            then(argument)
+        else:
+            self.run(_TURN_SECONDS, lambda later: self.take_turns(count - 1, then, later), argument)
 
     def refuse(self, request: Request, code: int) -> None:
         """Answer with an error that needs no storage."""

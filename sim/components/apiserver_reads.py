@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _LIST_RETRY_SECONDS = 1.0
 """Between attempts to list from an etcd that has no leader (assumed)."""
 
+_CALL_TURN_COUNT = 1
+"""From the handler to the goroutine that writes to etcd's connection. **Source:** grpc-go,
+internal/transport/controlbuf.go :: loopyWriter."""
+_ANSWER_TURN_COUNT = 2
+"""The connection's reader, then the handler. **Source:** grpc-go, http2_client.go :: reader."""
+
 
 class Reads:
     """get, list and watch."""
@@ -48,9 +54,16 @@ class Reads:
                 return
             self._answer(request, cache.objects.get(key), 0.0)
         else:
-            self._storage.get(request.resource, key, self._got, request)
+            self._server.take_turns(_CALL_TURN_COUNT, self._get_from_etcd, (request, key))
+
+    def _get_from_etcd(self, argument: tuple[Request, Any]) -> None:
+        request, key = argument
+        self._storage.get(request.resource, key, self._got, request)
 
     def _got(self, answer: Any) -> None:
+        self._server.take_turns(_ANSWER_TURN_COUNT, self._found, answer)
+
+    def _found(self, answer: Any) -> None:
         request, found, _, error = answer
         call_seconds = self._server.law.storage_call_seconds
         if error:

@@ -45,18 +45,22 @@ class RequestCost(NamedTuple):
 class APIServerLaw:
     """CPU seconds of request handling, on one core of the profile's machine."""
 
-    base_seconds: float = field(default=270e-6, metadata={"source": _VERBS + ", get_pod_rv0"})
+    base_seconds: float = field(default=0.000242, metadata={"source": _VERBS + ", get_pod_rv0"})
     authorization_seconds: float = field(
         default=150e-6,
         metadata={"source": "fitted: apiserver_apf.csv, modest_alone_get against get_pod"},
     )
     """RBAC or Node authorizer, for users outside system:masters."""
-    storage_call_seconds: float = field(default=0.00012, metadata={"source": _VERBS + ", get_pod"})
+    storage_call_seconds: float = field(default=0.00016, metadata={"source": _VERBS + ", get_pod"})
     write_seconds: float = field(
-        default=310e-6, metadata={"source": _VERBS + ", create_configmap, create_event"}
+        default=0.000211, metadata={"source": _VERBS + ", create_configmap, create_event"}
     )
+    delete_seconds: float = field(
+        default=0.000116, metadata={"source": _VERBS + ", delete_configmap, delete_pod"}
+    )
+    """Per DELETE, instead of ``write_seconds``: no body to decode, no fields to manage."""
     update_seconds_per_byte: float = field(
-        default=6.9e-07,
+        default=5.14e-07,
         metadata={
             "source": "fitted: apiserver_watch_fanout.csv, object_bytes;"
             " apiserver_verbs_closed.csv, update_lease and patch_pod_status"
@@ -65,28 +69,28 @@ class APIServerLaw:
     """PUT and PATCH: decode old and new, compare, track the managed fields of every field."""
     patch_seconds: float = field(default=0.0007, metadata={"source": _VERBS + ", patch_pod_status"})
     """PATCH on top of an update."""
-    bind_seconds: float = field(default=0.00034, metadata={"source": _VERBS + ", bind_pod"})
+    bind_seconds: float = field(default=0.000386, metadata={"source": _VERBS + ", bind_pod"})
     """POST pods/binding on top of a write."""
-    pod_seconds: float = field(default=530e-6, metadata={"source": _VERBS + ", create_pod"})
+    pod_seconds: float = field(default=0.000554, metadata={"source": _VERBS + ", create_pod"})
     """Per write of a pod, on top of what any object costs."""
     create_seconds_per_byte: float = field(
         default=20e-9, metadata={"source": "assumed: 50 MB/s protobuf decode and copy"}
     )
     list_fixed_seconds: float = field(
-        default=600e-6, metadata={"source": _LIST + ", 100 items against 500"}
+        default=0.0008, metadata={"source": _LIST + ", 100 items against 500"}
     )
     """Per LIST: snapshot, response writer, compressor."""
     list_consistent_seconds: float = field(
         default=500e-6, metadata={"source": _LIST + ", consistent against rv0"}
     )
     """Per LIST that has to prove its freshness, besides the storage call."""
-    list_item_seconds: float = field(default=7e-6, metadata={"source": _LIST + ", per item"})
+    list_item_seconds: float = field(default=2e-06, metadata={"source": _LIST + ", per item"})
     list_byte_seconds: float = field(
-        default=4.0e-9, metadata={"source": _LIST + ", body bytes of both encodings"}
+        default=5.6e-09, metadata={"source": _LIST + ", body bytes of both encodings"}
     )
     """Marshal one byte of a response body, protobuf or JSON."""
     wire_byte_seconds: float = field(
-        default=7e-9, metadata={"source": _LIST + ", rows without gzip"}
+        default=7.5e-09, metadata={"source": _LIST + ", rows without gzip"}
     )
     """Encrypt and send one byte."""
     gzip_byte_seconds: float = field(
@@ -113,20 +117,20 @@ class APIServerLaw:
     )
     """From a goroutine's wake-up by another until it runs, while a core is idle."""
     spin_seconds: float = field(
-        default=60e-6, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
+        default=8.51e-05, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
     )
     """CPU burnt per job that starts while a core is idle: the scheduler searches for work."""
     cold_seconds: float = field(
-        default=700e-6, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+        default=0.000792, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Extra CPU of a job that wakes the process after a long sleep, reached asymptotically."""
     cold_time_constant_seconds: float = field(
-        default=2.2e-3, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+        default=0.00384, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Sleep after which 63 % of ``cold_seconds`` is paid."""
-    stall_ratio: float = field(default=0.03, metadata={"source": _VERBS + ", p99_ms"})
+    stall_ratio: float = field(default=0.02, metadata={"source": _VERBS + ", p99_ms"})
     """Share of jobs, started while all cores are busy, that first wait in a run queue."""
-    stall_seconds: float = field(default=10e-3, metadata={"source": _VERBS + ", p99_ms"})
+    stall_seconds: float = field(default=0.003, metadata={"source": _VERBS + ", p99_ms"})
     """Mean of that wait (exponential)."""
     rejection_seconds: float = field(
         default=40e-6, metadata={"source": "fitted: apiserver_apf.csv, greedy600_get"}
@@ -136,15 +140,19 @@ class APIServerLaw:
         default=0.015, metadata={"source": "fitted: idle_heartbeats.csv, intercept in nodes"}
     )
     """Cores that an idle apiserver uses."""
-    garbage_ratio: float = field(default=0.13, metadata={"source": _VERBS + ", p99_ms"})
+    garbage_ratio: float = field(default=0.2, metadata={"source": _VERBS + ", p99_ms"})
     """Collector work per request work."""
-    garbage_assist_ratio: float = field(default=3.0, metadata={"source": _VERBS + ", p99_ms"})
+    garbage_assist_ratio: float = field(default=3, metadata={"source": _VERBS + ", p99_ms"})
     """While the collector runs: marking that a request does per unit of its own work."""
+    garbage_assist_limit_seconds: float = field(
+        default=14e-3, metadata={"source": "fitted: apiserver_list.csv, p99_ms"}
+    )
+    """Most that one job marks: long jobs allocate large buffers, which need no marking."""
     garbage_turn_seconds: float = field(
         default=1e-3, metadata={"source": "assumed: a mark worker yields after about this long"}
     )
     garbage_cycle_seconds: float = field(
-        default=0.2, metadata={"source": "fitted: apiserver_verbs_closed.csv, p99_ms"}
+        default=1.2, metadata={"source": "fitted: apiserver_verbs_closed.csv, p99_ms"}
     )
     """CPU seconds of request work between two collections."""
 
@@ -162,7 +170,9 @@ class APIServerLaw:
         elif verb in {"create", "update", "patch"}:
             work = write + self._write_extra(verb, resource)
         elif verb == "delete":
-            work = write
+            work = self.storage_call_seconds + self.delete_seconds
+            if resource == "pods":  # a DELETE updates the pod before it removes it
+                work += self.pod_seconds
         else:
             work = 0.0
         work += rest

@@ -32,7 +32,7 @@ class WatchLaw:
     )
     """Per event and watcher: filter, frame."""
     deliver_seconds_per_byte: float = field(
-        default=5e-9, metadata={"source": "fitted: apiserver_watch_fanout.csv, object_bytes"}
+        default=6e-9, metadata={"source": "fitted: apiserver_watch_fanout.csv, object_bytes"}
     )
     encode_seconds: float = field(
         default=20e-6, metadata={"source": "fitted: apiserver_watch_fanout.csv"}
