@@ -18,7 +18,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MPLBACKEND = Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint unit bench-smoke long bench lock clean
+.PHONY: help setup quickstart test lint unit laws long bench lock clean
 
 help:
 	@sed -n '3,7s/^# *//p' Makefile
@@ -36,21 +36,25 @@ $(STAMP): requirements.lock pyproject.toml
 quickstart: $(STAMP)
 	$(BIN)/kubesim run experiments/quickstart.yaml
 
-test: lint unit bench-smoke
-	@$(BIN)/coverage report --skip-covered --skip-empty | tail -n 1
+test: lint unit laws
+	@printf 'branch coverage of sim/ by the unit lane, percent: '
+	@$(BIN)/coverage report --format=total
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Tests that simulate at length run apart, because tracing branches makes them several times slower.
+LAWS := tests/accuracy tests/analytic tests/bench tests/tidy
+
 unit: $(STAMP)
-	$(BIN)/pytest tests --ignore=tests/bench -n $(JOBS) --dist=loadfile --benchmark-disable \
+	$(BIN)/pytest tests $(LAWS:%=--ignore=%) -n $(JOBS) --dist=loadfile --benchmark-disable \
 		--cov --cov-report=
 
-# Every benchmark also runs here once, at its tiny size, so that none of them rots.
-bench-smoke: $(STAMP)
-	$(BIN)/pytest tests/bench --benchmark-disable
+# Closed forms, measured data, hygiene; and every benchmark once, at its tiny size, so that none rots.
+laws: $(STAMP)
+	$(BIN)/pytest $(LAWS) -n $(JOBS) --dist=loadfile --benchmark-disable
 
 long: $(STAMP)
 	$(BIN)/pytest tests --ignore=tests/bench -m long -n $(JOBS) --dist=loadfile --benchmark-disable

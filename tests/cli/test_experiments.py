@@ -59,6 +59,9 @@ SMALLER: dict[str, tuple[str, ...]] = {
         "cluster.nodes.openbCsv={gpu_nodes_csv}", "workload.0.limit=60",
         "sweep.axes={cluster.controlPlane.schedulerConfigurationFile: [{least}, {fragmentation}]}",
     ),
+    "scheduling-plugin": (
+        f"{_POOL}=4", "cluster.nodes.pools.1.count=2", "workload.0.count=56", "workload.2.count=16",
+    ),
     "scheduling-15000": (
         f"{_POOL}=30", "cluster.nodes.pools.1.count=6", "workload.0.count=40",
         "workload.1.count=20", "workload.2.count=20", "workload.3.count=20",
