@@ -318,6 +318,10 @@ class APIServer:
     # ---------------------------------------------------------------- priority and fairness
 
     def _framed(self, request: Request) -> None:
+        """The serve loop starts the handler, which starts another one under the timeout filter."""
+        self.run(_TURN_SECONDS, self._limited, request)
+
+    def _limited(self, request: Request) -> None:
         self.run(_TURN_SECONDS, self._read, request)
 
     def _read(self, request: Request) -> None:
