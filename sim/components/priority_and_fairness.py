@@ -47,7 +47,7 @@ class Ticket:
 
     __slots__ = ("additional_seconds", "argument", "arrival_r", "deadline_seconds",
                  "enqueued_seconds", "final_seats", "initial_seats", "queue", "seats",
-                 "started_seconds", "then", "wait_seconds", "waiting")  # fmt: skip
+                 "started_seconds", "then", "wait_seconds", "waiting", "work")  # fmt: skip
 
     def __init__(
         self,
@@ -61,6 +61,8 @@ class Ticket:
         self.final_seats = final_seats
         self.additional_seconds = additional_seconds
         self.seats = max(initial_seats, final_seats)
+        self.work = initial_seats * ESTIMATED_SERVICE_SECONDS + final_seats * additional_seconds
+        """Estimated work in seat-seconds."""
         self.then = then
         """Called as ``then(argument, admitted)`` when the wait is over."""
         self.argument = argument
@@ -73,19 +75,12 @@ class Ticket:
         """As its owner counts it: with the time until it has a processor again."""
         self.waiting = False
 
-    @property
-    def work(self) -> float:
-        """Estimated work in seat-seconds."""
-        return (
-            self.initial_seats * ESTIMATED_SERVICE_SECONDS
-            + self.final_seats * self.additional_seconds
-        )
-
 
 class _Queue:
-    __slots__ = ("executing_count", "next_dispatch_r", "waiting", "work")
+    __slots__ = ("executing_count", "index", "next_dispatch_r", "waiting", "work")
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        self.index = index
         self.waiting: deque[Ticket] = deque()
         self.work = 0.0
         """Seat-seconds of the requests waiting."""
@@ -135,7 +130,9 @@ class Level:
         self.waiting_seats = 0
         self._executing_count = 0
         self._active_count = 0
-        self._queues = [_Queue() for _ in range(spec.queue_count)]
+        self._queues = [_Queue(index) for index in range(spec.queue_count)]
+        self._newest_queue: _Queue | None = None
+        """Where the newest request waits, if it still does."""
         self._hands: dict[int, list[int]] = {}
         self._enqueue_count = 0
         self._robin_index = 0
@@ -233,6 +230,7 @@ class Level:
         ticket.waiting = True
         ticket.deadline_seconds = now + self.wait_limit_seconds
         queue.waiting.append(ticket)
+        self._newest_queue = queue
         queue.work += ticket.work
         self.waiting_count += 1
         self.waiting_seats += ticket.seats
@@ -278,18 +276,12 @@ class Level:
                 return
 
     def _dispatch(self) -> bool:
-        queues = self._queues
-        count = len(queues)
-        least = _INFINITE
-        found = -1
-        robin = self._robin_index
-        for step in range(1, count + 1):
-            queue = queues[(robin + step) % count]
-            if queue.waiting:
-                finish = queue.next_dispatch_r + queue.waiting[0].work
-                if finish < least:
-                    least, found = finish, (robin + step) % count
-        queue = queues[found]
+        newest = self._newest_queue
+        if self.waiting_count == 1 and newest is not None and newest.waiting:
+            queue = newest  # nobody waits elsewhere
+        else:
+            queue = self._least_queue()
+        found = queue.index
         ticket = queue.waiting[0]
         if not self._fits(ticket.seats):
             return False
@@ -304,6 +296,20 @@ class Level:
         queue.bound()
         self._start(ticket, self._engine.now)
         return True
+
+    def _least_queue(self) -> _Queue:
+        """Return the queue whose head would finish first in virtual time, round robin on ties."""
+        queues = self._queues
+        after = self._robin_index + 1
+        least = _INFINITE
+        found = queues[0]
+        for part in (queues[after:], queues[:after]):
+            for queue in part:
+                if queue.waiting:
+                    finish = queue.next_dispatch_r + queue.waiting[0].work
+                    if finish < least:
+                        least, found = finish, queue
+        return found
 
     def _start(self, ticket: Ticket, now: float) -> None:
         ticket.started_seconds = now
