@@ -137,7 +137,7 @@ class APIServerLaw:
     )
     """Writing a 429."""
     housekeeping_ratio: float = field(
-        default=0.015, metadata={"source": "fitted: idle_heartbeats.csv, intercept in nodes"}
+        default=0.0175, metadata={"source": "fitted: idle_heartbeats.csv, intercept in nodes"}
     )
     """Cores that an idle apiserver uses."""
     garbage_ratio: float = field(default=0.2, metadata={"source": _VERBS + ", p99_ms"})

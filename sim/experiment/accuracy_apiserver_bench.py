@@ -56,7 +56,7 @@ class LoadClientLaw:
 
     call_seconds: float = field(
         default=0.000281,
-        metadata={"source": "measured: apiserver_verbs_closed.csv, client_cpu_ms_per_req of gets"},
+        metadata={"source": "fitted: apiserver_verbs_closed.csv, client_cpu_ms_per_req of gets"},
     )
     write_seconds: float = field(
         default=2.6e-05,

@@ -66,6 +66,60 @@ def test_a_file_is_predicted_without_bias(
         assert wide >= 0.8, (column, sorted(values))
 
 
+BARS = [
+    (
+        "apiserver_verbs_closed.csv",
+        [
+            "throughput_per_s",
+            "mean_ms",
+            "p50_ms",
+            "apiserver_cpu_ms_per_req",
+            "etcd_cpu_ms_per_req",
+        ],
+        (0.73, 0.95),
+        ["p99_ms"],
+        0.84,
+    ),
+    (
+        "apiserver_list.csv",
+        ["lists_per_s", "mean_ms", "p50_ms", "apiserver_cpu_ms_per_list"],
+        (0.80, 0.95),
+        ["p99_ms"],
+        0.80,
+    ),
+    (
+        "apiserver_watch_fanout.csv",
+        ["p50_ms", "apiserver_cpu_us_per_delivery"],
+        (0.76, 0.93),
+        ["p99_ms"],
+        0.72,
+    ),
+    ("apiserver_verbs_open.csv", ["p50_ms"], (0.5, 0.7), ["mean_ms", "p99_ms"], 0.65),
+]
+"""File, typical columns, shares reached in [0.80, 1.25] and [0.66, 1.50], tail columns, share."""
+
+
+@pytest.mark.parametrize(("name", "typical", "shares", "tail", "share"), BARS)
+def test_so_many_values_are_near_the_measured_ones(
+    shared_dir: Path,
+    name: str,
+    typical: list[str],
+    shares: tuple[float, float],
+    tail: list[str],
+    share: float,
+) -> None:
+    """A little below what is reached: `docs/model/apiserver.md` has the table."""
+    found = rows(shared_dir, name)
+    predictions = PREDICTORS[name](found, Profile(), 1)
+    values = [value for column in typical for value in ratios(found, predictions, column)]
+    near = sum(0.80 <= value <= 1.25 for value in values) / len(values)
+    wide = sum(0.66 <= value <= 1.50 for value in values) / len(values)
+    assert near >= shares[0]
+    assert wide >= shares[1]
+    values = [value for column in tail for value in ratios(found, predictions, column)]
+    assert sum(0.66 <= value <= 1.50 for value in values) / len(values) >= share
+
+
 def test_seat_limits_of_the_measured_levels_are_exact(shared_dir: Path) -> None:
     name = "apiserver_apf_server_metrics.csv"
     found = [row for row in rows(shared_dir, name) if "alone_get" in row["scenario"]]
