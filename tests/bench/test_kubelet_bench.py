@@ -162,7 +162,9 @@ def test_overlay_node_event(benchmark: Any, bench_size: Callable[[int, int], int
         events.append(WatchEvent("ADDED", "nodes", node.key, node, None, index, 1.0))
     deliveries = iter(events)
     benchmark.pedantic(lambda: overlay._deliver([next(deliveries)], times), rounds=rounds)
-    assert overlay.entry_count == 3 * node_count * rounds
+    done = rounds - len(list(deliveries))
+    assert done == (1 if benchmark.disabled else rounds)
+    assert overlay.entry_count == 3 * node_count * done
     assert len(overlay.programmed_seconds(node_count)) == node_count
     assert engine.now == 0.0
 
