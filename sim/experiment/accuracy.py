@@ -49,6 +49,7 @@ REGISTRY: dict[str, str] = {
     "etcd_watch_fanout.csv": _ETCD,
     "etcd_kill_member.csv": _ETCD,
     "kube_proxy_sync.csv": _NODE,
+    "kube_proxy_bounded_frequency.csv": _NODE,
     "overlay_pod_sandbox.csv": _NODE,
     "overlay_remote_node_entries.csv": _NODE,
     "scheduler_throughput.csv": "sim.experiment.accuracy_scheduler",
