@@ -24,7 +24,8 @@ from sim.base.objects import RESOURCE_TYPES, APIObject, Key
 from sim.components import registry
 from sim.components.apiserver_background import Background
 from sim.components.apiserver_fanout import Fanout
-from sim.components.apiserver_parts import Admission, APIServerParams, ReplicaGroup, Route
+from sim.components.apiserver_params import APIServerParams
+from sim.components.apiserver_parts import Admission, ReplicaGroup, Route
 from sim.components.apiserver_reads import Reads
 from sim.components.apiserver_runqueue import QUANTUM_SECONDS
 from sim.components.apiserver_widths import Widths
@@ -450,7 +451,8 @@ class APIServer:
         return demand_seconds
 
     def _run_late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
-        self._submit(*work)
+        demand_seconds, then, argument = work
+        self._submit(demand_seconds, then, argument)
 
     def _collect_garbage(self) -> None:
         """Mark the heap: a constant share of request work, done in bursts.
@@ -484,7 +486,7 @@ class APIServer:
             self.run(demand_seconds, self._respond, request)
 
     def take_turns(
-        self, count: int, then: Callable[[Any], object], argument: tuple[Request, Any]
+        self, count: int, then: Callable[[Any], object], argument: Any
     ) -> None:
         """Pass from goroutine to goroutine; free where seats are only counted."""
         if count == 0 or type(argument[0].state) is Route:

@@ -1,66 +1,21 @@
-"""What an apiserver replica is made with: flags, routes, tickets, and what replicas share."""
+"""What an apiserver replica is made with: routes, tickets, and what replicas share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from sim.base.objects import APIObject
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.ports import Request
 from sim.components.priority_and_fairness import Level, Ticket
-from sim.components.priority_and_fairness_config import FlowSchema, PriorityLevel
+from sim.components.priority_and_fairness_config import FlowSchema
 from sim.components.watch_cache import WatchCache
 from sim.costs.apiserver import RequestCost
 
 _FIRST_CLUSTER_IP = (10 << 24) + (100 << 16)
 """10.100.0.0, in the upper part of 10.96.0.0/12, which is used for unnamed addresses first."""
 _MUTATING_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class APIServerParams:
-    """Flags of kube-apiserver by their own names, and where it stands."""
-
-    max_requests_inflight: int = field(
-        default=400, metadata={"source": "defaults.csv: max-requests-inflight"}
-    )
-    max_mutating_requests_inflight: int = field(
-        default=200, metadata={"source": "defaults.csv: max-mutating-requests-inflight"}
-    )
-    request_timeout_seconds: float = field(
-        default=60.0, metadata={"source": "defaults.csv: request-timeout"}
-    )
-    etcd_compaction_interval_seconds: float = field(
-        default=300.0, metadata={"source": "defaults.csv: etcd-compaction-interval"}
-    )
-    consistency_check_period_seconds: float = field(
-        default=300.0, metadata={"source": "defaults.csv: cache consistency checker period"}
-    )
-    network_seconds: float = field(
-        default=0.0001, metadata={"source": "assumed: one way within a data centre"}
-    )
-    """One way between any client and the replica."""
-    light_admission: bool = field(
-        default=True, metadata={"source": "simulation: counts seats while a level is half empty"}
-    )
-    """False keeps the exact queues, and the hops between goroutines, at any load."""
-    flow_schemas: tuple[FlowSchema, ...] = ()
-    """The user's own, besides the built-in ones."""
-    priority_levels: tuple[PriorityLevel, ...] = ()
-    """The user's own; one that has the name of a built-in one replaces it."""
-    api_response_compression: bool = field(
-        default=True, metadata={"source": "defaults.csv: feature gate APIResponseCompression"}
-    )
-    startup_seconds: float = field(
-        default=5.6,
-        metadata={"source": "measured: apiserver_restart.csv, killed until ready, 500 nodes"},
-    )
-    """From exec to serving, before the caches are filled."""
-    startup_cpu_seconds: float = field(
-        default=5.3, metadata={"source": "measured: apiserver_restart.csv, CPU until ready"}
-    )
 
 
 class Route:
@@ -109,7 +64,7 @@ class Admission(Ticket):
         then: Callable[[Any, bool], object],
         request: Request,
     ) -> None:
-        super().__init__(*width, then, request)
+        super().__init__(width[0], width[1], width[2], then, request)
         self.route = route
         self.cost = route.cost
         self.cache = route.cache

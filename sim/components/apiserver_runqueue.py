@@ -74,7 +74,8 @@ class RunQueue:
         self._submit(self._process, demand_seconds, self._done, (then, argument))
 
     def _again(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
-        self.submit(*work)
+        demand_seconds, then, argument = work
+        self.submit(demand_seconds, then, argument)
 
     def _done(self, work: tuple[Callable[[Any], object], Any]) -> None:
         if self._queue:

@@ -165,7 +165,8 @@ class GoProcess:
         return usual_seconds
 
     def _late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
-        self.process.run(*work)
+        demand_seconds, then, argument = work
+        self.process.run(demand_seconds, then, argument)
 
     def sync_stall_seconds(self, present_count: int) -> float:
         """Draw the wait of a thread that returns from a long system call for a processor."""

@@ -7,6 +7,11 @@ Models are written against `Engine` only. Two ways to spend simulated time:
   used where one loop with branches reads better than callbacks.
 
 Events of the same instant happen in the order in which they were scheduled.
+
+SimPy's heap holds what is due soon. Calls due later wait in slots of an eighth of a second each,
+unsorted, and go into the heap when their slot begins: thousands of timers (heartbeats, probes)
+then do not make every other event's way through the heap longer. The order of events is exactly
+that of one heap.
 """
 
 from __future__ import annotations
@@ -24,6 +29,11 @@ Process = simpy.Process
 
 _NORMAL = int(simpy.events.NORMAL)
 _URGENT = int(simpy.events.URGENT)
+_BEFORE_ALL = -1
+"""Priority of a slot's beginning: before everything else of that instant."""
+_SLOTS_PER_SECOND = 8.0
+_FAR_SECONDS_MAX = 1e12
+"""Calls due later than this (never, in practice) are not worth a slot."""
 _STEPS_PER_CHECK_COUNT = 8192
 
 
@@ -54,27 +64,56 @@ class Engine:
     def __init__(self, seed: int, replication_index: int = 0) -> None:
         self.environment = simpy.Environment()
         """SimPy's environment; for this package only."""
+        self.now = 0.0
+        """Simulated time in seconds; nobody else sets it."""
         self._queue: list[Any] = self.environment._queue
         self._next_id = self.environment._eid.__next__
+        self._near_seconds = 0.0
+        """What is due before this goes into the heap at once."""
+        self._slots: dict[int, list[Any]] = {}
+        """Number of a slot to the heap entries due in it; each has a call at its beginning."""
         self._streams = StreamFactory(seed, replication_index)
         self.event_count = 0
         """Events processed so far."""
         self.stop_reason = ""
-
-    @property
-    def now(self) -> float:
-        """Simulated time in seconds."""
-        return self.environment._now
 
     def call_later(
         self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
     ) -> Call:
         """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0)."""
         call = Call(callback, argument)
-        heappush(
-            self._queue, (self.environment._now + delay_seconds, _NORMAL, self._next_id(), call)
-        )
+        due_seconds = self.now + delay_seconds
+        if due_seconds < self._near_seconds:
+            heappush(self._queue, (due_seconds, _NORMAL, self._next_id(), call))
+        else:
+            self._put_far(due_seconds, call)
         return call
+
+    def _put_far(self, due_seconds: float, call: Call) -> None:
+        """Put a call into its slot, or into the heap if its slot has begun."""
+        entry = (due_seconds, _NORMAL, self._next_id(), call)
+        if due_seconds > _FAR_SECONDS_MAX:
+            heappush(self._queue, entry)
+            return
+        index = int(due_seconds * _SLOTS_PER_SECOND)
+        slot = self._slots.get(index)
+        if slot is not None:
+            slot.append(entry)
+        elif index <= int(self.now * _SLOTS_PER_SECOND):
+            self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
+            heappush(self._queue, entry)
+        else:
+            self._slots[index] = [entry]
+            begin = Call(self._begin_slot, index)
+            begin_seconds = index / _SLOTS_PER_SECOND
+            heappush(self._queue, (begin_seconds, _BEFORE_ALL, -index, begin))
+
+    def _begin_slot(self, index: int) -> None:
+        self.event_count -= 1  # bookkeeping, not an event of the model
+        queue = self._queue
+        for entry in self._slots.pop(index):
+            heappush(queue, entry)
+        self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
 
     def call_at(
         self, time_seconds: float, callback: Callable[[Any], object], argument: Any = None
@@ -154,7 +193,9 @@ class Engine:
         try:
             while done_count < count:
                 done_count += 1
-                environment._now, _, _, event = heappop(queue)
+                entry = heappop(queue)
+                self.now = environment._now = entry[0]
+                event = entry[3]
                 if event.__class__ is Call:
                     callback = event.callback
                     if callback is not None:

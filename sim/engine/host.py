@@ -65,14 +65,13 @@ class Host:
     """
 
     __slots__ = (
-        "_armed_seconds", "_direct", "_engine", "_environment", "_jobs", "_last_seconds",
+        "_armed_seconds", "_direct", "_engine", "_jobs", "_last_seconds",
         "_occupied", "_rate", "_sequence", "_virtual", "core_count", "job_area_seconds",
         "job_count", "name", "processes", "roomy", "sojourn_sum_seconds", "work_seconds",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, name: str, core_count: int) -> None:
         self._engine = engine
-        self._environment = engine.environment
         self.name = name
         self.core_count = core_count
         self.roomy = core_count == 0 or core_count >= _ROOMY_CORES_COUNT
@@ -110,8 +109,8 @@ class Host:
     def running_count(self) -> int:
         """Jobs present now."""
         occupied = self._occupied
-        if occupied and occupied[0][0] <= self._environment._now:
-            self._retire(self._environment._now)
+        if occupied and occupied[0][0] <= self._engine.now:
+            self._retire(self._engine.now)
         return len(self._jobs) + len(self._direct) + len(self._occupied)
 
     def has_room(self) -> bool:
@@ -119,7 +118,7 @@ class Host:
         if self._jobs or not self.roomy:
             return False
         if self._occupied:
-            self._retire(self._environment._now)
+            self._retire(self._engine.now)
         cores = self.core_count
         return not cores or 2 * (len(self._direct) + len(self._occupied)) < cores
 
@@ -134,7 +133,7 @@ class Host:
         """
         if self._jobs or not self.roomy:
             return 0
-        now = self._environment._now
+        now = self._engine.now
         occupied = self._occupied
         if occupied and occupied[0][0] <= now:
             self._retire(now)
@@ -179,7 +178,7 @@ class Host:
         process.cpu_seconds += demand_seconds
         process.job_count += 1
         process.running_count += 1
-        now = self._environment._now
+        now = self._engine.now
         self._sequence = sequence = self._sequence + 1
         direct = self._direct
         cores = self.core_count
@@ -223,7 +222,7 @@ class Host:
         job: tuple[int, HostProcess, Callable[[Any], object], Any, float, float],
     ) -> None:
         sequence, process, callback, argument, arrival_seconds, _ = job
-        now = self._environment._now
+        now = self._engine.now
         direct = self._direct
         occupied = self._occupied
         if occupied and occupied[0][0] <= now:
@@ -295,7 +294,7 @@ class Host:
         jobs = self._jobs
         if not jobs:
             return
-        now = self._environment._now
+        now = self._engine.now
         elapsed = now - self._last_seconds
         count = len(jobs)
         if elapsed > 0.0:
@@ -333,7 +332,7 @@ class Host:
 
     def settle(self) -> None:
         """Bring the integrals up to the present (before reading them)."""
-        now = self._environment._now
+        now = self._engine.now
         if self._jobs:
             self._advance(now)
         elif self._direct or self._occupied:
@@ -345,7 +344,7 @@ class Host:
 
     def _present(self) -> list[tuple[float, float]]:
         """Return (arrival, CPU seconds still needed) of every job present."""
-        now = self._environment._now
+        now = self._engine.now
         shared = [(job[2], max(0.0, job[0] - self._virtual)) for job in self._jobs]
         direct = [
             (call.argument[4], max(0.0, call.argument[5] - now)) for call in self._direct.values()
@@ -360,17 +359,17 @@ class Host:
         delivered equals the CPU time asked for less what unfinished jobs still need.
         """
         self.settle()
-        now = self._environment._now
+        now = self._engine.now
         present = self._present()
         problems = []
-        sojourn = self.sojourn_sum_seconds + sum(now - arrival for arrival, _ in present)
+        sojourn = self.sojourn_sum_seconds + sum((now - arrival for arrival, _ in present), 0.0)
         if abs(self.job_area_seconds - sojourn) > 1e-6 + 1e-6 * sojourn:
             problems.append(
                 f"host {self.name}: Little's law broken: jobs present integrate to"
                 f" {self.job_area_seconds:.9g} s but sojourn times sum to {sojourn:.9g} s"
             )
-        asked = sum(process.cpu_seconds for process in self.processes.values())
-        delivered = asked - sum(left for _, left in present)
+        asked = sum((process.cpu_seconds for process in self.processes.values()), 0.0)
+        delivered = asked - sum((left for _, left in present), 0.0)
         if abs(delivered - self.work_seconds) > 1e-6 + 1e-6 * asked:
             problems.append(
                 f"host {self.name}: utilisation law broken: {self.work_seconds:.9g} s delivered,"

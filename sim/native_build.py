@@ -1,0 +1,105 @@
+"""Compile the hottest modules: ``python -m sim.native_build``.
+
+Needs a C compiler and mypyc (with mypy, in the development dependencies). Without them it says so
+and leaves everything as it is; nothing else depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from sim import native
+
+_OPTIMIZATION_LEVEL = "2"
+_WORK = native.ROOT / "build" / "native-work"
+_COMPILER_FLAGS = "-g0"
+
+
+def build() -> None:
+    """Compile `native.MODULES` into `native.FOLDER`, unless that is done.
+
+    Raises:
+        ImportError: mypyc or setuptools is missing.
+        Exception: whatever the compiler has to say.
+    """
+    from mypyc.build import mypycify
+    from setuptools import Distribution
+    from setuptools.command.build_ext import build_ext
+
+    os.environ["CFLAGS"] = f"{os.environ.get('CFLAGS', '')} {_COMPILER_FLAGS}".strip()
+    extensions = mypycify(
+        [
+            "--config-file", str(native.ROOT / "pyproject.toml"),
+            *(str(native.source(module).relative_to(native.ROOT)) for module in native.MODULES),
+        ],
+        opt_level=_OPTIMIZATION_LEVEL,
+        debug_level="0",
+        separate=True,
+        target_dir=str(_WORK),
+    )  # fmt: skip
+    command = build_ext(Distribution({"name": "kubesim-native", "ext_modules": extensions}))
+    command.build_lib = str(native.FOLDER)
+    command.build_temp = str(_WORK / "objects")
+    command.parallel = os.cpu_count() or 1
+    command.ensure_finalized()
+    command.run()
+    _write_manifest()
+
+
+def _write_manifest() -> None:
+    suffix = EXTENSION_SUFFIXES[0]
+    # mypyc makes two files of a module: one with the code, one that hands it out by its name.
+    wanted = {*native.MODULES, *(f"{module}__mypyc" for module in native.MODULES)}
+    made = {
+        path.relative_to(native.FOLDER).as_posix().removesuffix(suffix).replace("/", ".")
+        for path in native.FOLDER.rglob(f"*{suffix}")
+    }
+    content = {"digest": native.digest(), "modules": sorted(wanted & made)}
+    native.MANIFEST.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _is_built() -> bool:
+    try:
+        manifest = json.loads(native.MANIFEST.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(manifest.get("digest") == native.digest())
+
+
+def main() -> int:
+    """Build in a process of its own, whose talk is shown only if it fails."""
+    if "--here" in sys.argv:
+        build()
+        return 0
+    if _is_built():
+        return 0
+    if shutil.which(os.environ.get("CC", "cc")) is None:
+        print("no C compiler: the simulator runs interpreted, two to three times slower")
+        return 0
+    native.MANIFEST.unlink(missing_ok=True)
+    print(f"compiling {len(native.MODULES)} modules, once; this takes a minute", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "sim.native_build", "--here"],
+        cwd=native.ROOT,
+        env={**os.environ, native.VARIABLE: "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        log = Path(_WORK) / "log.txt"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(done.stdout + done.stderr, encoding="utf-8")
+        place = log.relative_to(native.ROOT)
+        print(f"compiling failed ({place}): the simulator runs interpreted, slower")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
