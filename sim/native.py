@@ -26,15 +26,17 @@ MANIFEST = FOLDER / "manifest.json"
 
 _ENGINE = ("engine", "host", "streams", "tables", "token_bucket")
 _COSTS = ("apiserver", "disk", "etcd", "network", "watch")
+_CLUSTER = ("invariants",)
+_WORKLOAD = ("driver_core", "pod_tracker", "submission")
 _COMPONENTS = (
     "apiserver", "apiserver_background", "apiserver_facts", "apiserver_fanout",
     "apiserver_fleets", "apiserver_parts", "apiserver_reads", "apiserver_runqueue",
-    "apiserver_widths", "apiserver_writes", "client", "endpoint", "etcd", "etcd_backend",
+    "apiserver_widths", "apiserver_writes", "client", "container_runtime", "endpoint", "etcd", "etcd_backend",
     "etcd_endpoint", "etcd_faults", "etcd_process", "etcd_raft", "etcd_reads", "etcd_store",
     "etcd_watch", "events", "facts", "informer", "kubelet_client", "kubelet_containers",
     "kubelet_context", "kubelet_events", "kubelet_faults", "kubelet_fleet", "kubelet_nodes",
     "kubelet_pleg", "kubelet_pods", "kubelet_record", "kubelet_simulated", "kubelet_status",
-    "kubelet_stop", "kubelet_tokens", "ports", "priority_and_fairness",
+    "kubelet_stop", "kubelet_tokens", "overlay_ipam", "ports", "priority_and_fairness",
     "priority_and_fairness_formulas", "queueing_hints", "registry", "scheduler",
     "scheduler_cache", "scheduler_preemption", "scheduler_process", "scheduler_watches",
     "scheduling_queue", "watch_cache",
@@ -43,6 +45,8 @@ MODULES: tuple[str, ...] = (
     *(f"sim.engine.{name}" for name in _ENGINE),
     *(f"sim.costs.{name}" for name in _COSTS),
     *(f"sim.components.{name}" for name in _COMPONENTS),
+    *(f"sim.workload.{name}" for name in _WORKLOAD),
+    *(f"sim.cluster.{name}" for name in _CLUSTER),
 )
 """Modules worth compiling: they run for every request or event. Settings that a user's file is
 checked against stay interpreted, in modules of their own."""

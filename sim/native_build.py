@@ -12,11 +12,10 @@ import shutil
 import subprocess
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 
 from sim import native
 
-_OPTIMIZATION_LEVEL = "2"
+_OPTIMIZATION_LEVEL = "1"
 _WORK = native.ROOT / "build" / "native-work"
 _COMPILER_FLAGS = "-g0"
 
@@ -36,6 +35,7 @@ def build() -> None:
     extensions = mypycify(
         [
             "--config-file", str(native.ROOT / "pyproject.toml"),
+            "--cache-dir", str(_WORK / "types"),
             *(str(native.source(module).relative_to(native.ROOT)) for module in native.MODULES),
         ],
         opt_level=_OPTIMIZATION_LEVEL,
@@ -83,7 +83,22 @@ def main() -> int:
         print("no C compiler: the simulator runs interpreted, two to three times slower")
         return 0
     native.MANIFEST.unlink(missing_ok=True)
-    print(f"compiling {len(native.MODULES)} modules, once; this takes a minute", flush=True)
+    print(f"compiling {len(native.MODULES)} modules, once; this takes a minute or two", flush=True)
+    said = _attempt()
+    if said and _WORK.is_dir():  # what an earlier build left there may be in the way
+        shutil.rmtree(_WORK)
+        said = _attempt()
+    if said:
+        _WORK.mkdir(parents=True, exist_ok=True)
+        log = _WORK / "log.txt"
+        log.write_text(said, encoding="utf-8")
+        place = log.relative_to(native.ROOT)
+        print(f"compiling failed ({place}): the simulator runs interpreted, slower")
+    return 0
+
+
+def _attempt() -> str:
+    """Build in another process; return what it said if it failed."""
     done = subprocess.run(
         [sys.executable, "-m", "sim.native_build", "--here"],
         cwd=native.ROOT,
@@ -92,13 +107,7 @@ def main() -> int:
         text=True,
         check=False,
     )
-    if done.returncode:
-        log = Path(_WORK) / "log.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(done.stdout + done.stderr, encoding="utf-8")
-        place = log.relative_to(native.ROOT)
-        print(f"compiling failed ({place}): the simulator runs interpreted, slower")
-    return 0
+    return done.stdout + done.stderr if done.returncode else ""
 
 
 if __name__ == "__main__":

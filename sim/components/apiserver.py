@@ -535,6 +535,7 @@ class APIServer:
                 request.response_bytes,
             )
         )
+        request.state = None  # a ticket knows its request: no cycle is left behind
         if network + ahead_seconds > 0.0:
             self.engine.call_later(network + ahead_seconds, request.client.receive, request)
         else:

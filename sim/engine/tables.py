@@ -7,6 +7,7 @@ appearance, so equal runs give equal bytes.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 _CHUNK_ROWS_COUNT = 65536
+_ARRAY_CODES = {"f8": "d", "i8": "q"}
+"""Types that the standard library's arrays take from tuples faster than numpy does."""
+
+
+def _encode(values: Sequence[Any] | npt.NDArray[Any], codes: dict[str, int]) -> npt.NDArray[Any]:
+    """Return the code of each value, giving new ones to values not met before, in order."""
+    try:
+        return np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values))
+    except KeyError:
+        for value in values:
+            codes.setdefault(value, len(codes))
+        return _encode(values, codes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +100,9 @@ class Table:
         self.packed_row_count += len(columns[0])
         for index, (column, values) in enumerate(zip(self.spec.columns, columns, strict=True)):
             if column.dtype == "text":
-                codes = self._codes[index]
-                packed = np.fromiter(
-                    (codes.setdefault(value, len(codes)) for value in values),
-                    dtype=np.int32,
-                    count=len(values),
-                )
+                packed = _encode(values, self._codes[index])
+            elif column.dtype in _ARRAY_CODES and not isinstance(values, np.ndarray):
+                packed = np.frombuffer(array(_ARRAY_CODES[column.dtype], values), column.dtype)
             else:
                 packed = np.asarray(values, dtype=column.dtype)
             self._chunks[index].append(packed)

@@ -16,7 +16,12 @@ from sim.base.exit_codes import ExitCode
 from sim.engine.engine import Engine
 from sim.engine.tables import Recorder
 from sim.experiment.backend import Backend, Cluster
-from sim.experiment.machine import cpu_seconds, memory_limit_bytes, peak_memory_bytes
+from sim.experiment.machine import (
+    cpu_seconds,
+    memory_in_use_bytes,
+    memory_limit_bytes,
+    peak_memory_bytes,
+)
 from sim.experiment.spec import Experiment, RunSpec
 
 SETTLED: Final = "settled"
@@ -31,9 +36,6 @@ MEMORY: Final = "memory"
 POLL_SECONDS: Final = 1.0
 """Simulated time between two looks at whether the workload has settled."""
 _PROGRESS_WALL_SECONDS: Final = 0.1
-_YOUNG_OBJECT_COUNT: Final = 500_000
-_NEVER_COUNT: Final = 1 << 30
-"""Objects between two looks at the young ones, and looks between two at older ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,10 @@ class _Watch:
             self._told = now
             if self._observer is not None:
                 self._observer(self.status())
-            if peak_memory_bytes() > self._memory_limit:
-                return MEMORY
+            if memory_in_use_bytes() > self._memory_limit:
+                gc.collect()
+                if memory_in_use_bytes() > self._memory_limit:
+                    return MEMORY
         if self._engine.event_count >= self._run.events_max:
             return EVENTS
         return WALL if now - self._started > self._run.wall_seconds_max else ""
@@ -242,20 +246,19 @@ def _loop(run: RunSpec, engine: Engine, cluster: Cluster, watch: _Watch) -> str:
 
 
 @contextmanager
-def _tuned_collector() -> Iterator[None]:
-    """Look for cycles among young objects only: what survives is state, or freed by counting.
+def _no_collector() -> Iterator[None]:
+    """Do without the collector of cycles: what a run builds up is state, or freed by counting.
 
-    A full collection walks everything a run has built up, again and again, and finds next to
-    nothing (5,000 nodes, 6,000 pods: a quarter of the time, 8 MB).
+    It would walk everything again and again, a quarter of the time of a large run, and find next
+    to nothing. A run that comes near its memory limit collects once before it gives up.
     """
-    before = gc.get_threshold()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECT_COUNT, _NEVER_COUNT, _NEVER_COUNT)
+    gc.disable()
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        gc.enable()
         gc.unfreeze()
 
 
@@ -281,7 +284,7 @@ def run_replication(
         profile = backend.load_profile(spec.profile)
     cluster = backend.build(spec.cluster, spec.workload, engine, recorder, profile)
     watch = _Watch(run, engine, cluster, observer, control or Control())
-    with _tuned_collector():
+    with _no_collector():
         cluster.start()
         reason = _loop(run, engine, cluster, watch)
         cluster.finish()
