@@ -31,15 +31,15 @@ _WORKLOAD = ("driver_core", "pod_tracker", "submission")
 _COMPONENTS = (
     "apiserver", "apiserver_background", "apiserver_facts", "apiserver_fanout",
     "apiserver_fleets", "apiserver_parts", "apiserver_reads", "apiserver_runqueue",
-    "apiserver_widths", "apiserver_writes", "client", "container_runtime", "endpoint", "etcd", "etcd_backend",
-    "etcd_endpoint", "etcd_faults", "etcd_process", "etcd_raft", "etcd_reads", "etcd_store",
-    "etcd_watch", "events", "facts", "informer", "kubelet_client", "kubelet_containers",
-    "kubelet_context", "kubelet_events", "kubelet_faults", "kubelet_fleet", "kubelet_nodes",
-    "kubelet_pleg", "kubelet_pods", "kubelet_record", "kubelet_simulated", "kubelet_status",
-    "kubelet_stop", "kubelet_tokens", "overlay_ipam", "ports", "priority_and_fairness",
-    "priority_and_fairness_formulas", "queueing_hints", "registry", "scheduler",
-    "scheduler_cache", "scheduler_preemption", "scheduler_process", "scheduler_watches",
-    "scheduling_queue", "watch_cache",
+    "apiserver_widths", "apiserver_writes", "client", "container_runtime", "endpoint", "etcd",
+    "etcd_backend", "etcd_endpoint", "etcd_faults", "etcd_process", "etcd_raft", "etcd_reads",
+    "etcd_store", "etcd_watch", "events", "facts", "informer", "kubelet_client",
+    "kubelet_containers", "kubelet_context", "kubelet_events", "kubelet_faults",
+    "kubelet_fleet", "kubelet_nodes", "kubelet_pleg", "kubelet_pods", "kubelet_record",
+    "kubelet_simulated", "kubelet_status", "kubelet_stop", "kubelet_tokens", "overlay_ipam",
+    "ports", "priority_and_fairness", "priority_and_fairness_formulas", "queueing_hints",
+    "registry", "scheduler", "scheduler_cache", "scheduler_preemption", "scheduler_process",
+    "scheduler_watches", "scheduling_queue", "watch_cache",
 )  # fmt: skip
 MODULES: tuple[str, ...] = (
     *(f"sim.engine.{name}" for name in _ENGINE),
@@ -83,9 +83,7 @@ class _Finder:
         if fullname not in self._names:
             return None
         place = str(FOLDER / f"{fullname.replace('.', '/')}{EXTENSION_SUFFIXES[0]}")
-        return spec_from_file_location(
-            fullname, place, loader=ExtensionFileLoader(fullname, place)
-        )
+        return spec_from_file_location(fullname, place, loader=ExtensionFileLoader(fullname, place))
 
 
 def install() -> None:

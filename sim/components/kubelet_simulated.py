@@ -26,9 +26,11 @@ from sim.components.kubelet_record import (
 from sim.components.kubelet_stop import PodTerminators
 from sim.components.ports import Request
 
-_START = ("get", "patch", "token", "delay", "get", "patch", "Pulled", "Created", "Started", "run")
-_FINISH = ("get", "patch", "rest")
-_END = ("Killing", "get", "patch", "get", "delete")
+_START: tuple[str, ...] = (
+    "get", "patch", "token", "delay", "get", "patch", "Pulled", "Created", "Started", "run",
+)  # fmt: skip
+_FINISH: tuple[str, ...] = ("get", "patch", "rest")
+_END: tuple[str, ...] = ("Killing", "get", "patch", "get", "delete")
 _RUNNING_FROM = 4
 """Step of the start at which the pod runs."""
 

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt
 
 from sim.base.duration import DurationError, parse_duration_seconds
 from sim.components.leader_election import LeaderElectionParams
-from sim.components.scheduling_queue import SchedulingQueueParams
+from sim.components.scheduling_queue_params import SchedulingQueueParams
 from sim.scheduling import ConfigurationError, SchedulerConfiguration
 
 

@@ -11,11 +11,12 @@ active queue is empty, pods held back before the active queue (gates, running pr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
 from sim.base.objects import NEVER, Pod, PodTemplate
+from sim.components.scheduling_queue_params import SchedulingQueueParams
 from sim.engine.engine import Engine
 
 
@@ -45,30 +46,6 @@ _LABELS = {
     "csinode": "CSINode",
 }
 """Resources as upstream's label ``event`` of scheduler_queue_incoming_pods_total names them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulingQueueParams:
-    """Back-off and sweep times of the scheduling queue."""
-
-    pod_initial_backoff_seconds: float = field(
-        default=1.0, metadata={"source": "upstream: podInitialBackoffSeconds"}
-    )
-    pod_max_backoff_seconds: float = field(
-        default=10.0, metadata={"source": "upstream: podMaxBackoffSeconds"}
-    )
-    unschedulable_max_seconds: float = field(
-        default=300.0, metadata={"source": "upstream: DefaultPodMaxInUnschedulablePodsDuration"}
-    )
-    unschedulable_flush_seconds: float = field(
-        default=30.0, metadata={"source": "upstream: flushUnschedulablePodsLeftover"}
-    )
-    backoff_window_seconds: float = field(
-        default=1.0, metadata={"source": "upstream: backoffQOrderingWindowDuration"}
-    )
-    pop_from_backoff: bool = field(
-        default=True, metadata={"source": "upstream: SchedulerPopFromBackoffQ (beta, on)"}
-    )
 
 
 class QueuedPod:

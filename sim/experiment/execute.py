@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +83,7 @@ def execute(
             if control.stop_requested:
                 break
             take(index, _guarded(tasks[index], backend, observer, control))
+            gc.collect()  # one cluster at a time: a run is full of cycles and may not collect
     return [results[index] for index in sorted(results)]
 
 

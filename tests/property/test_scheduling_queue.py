@@ -17,8 +17,8 @@ from sim.components.scheduling_queue import (
     ClusterEvent,
     QueuedPod,
     SchedulingQueue,
-    SchedulingQueueParams,
 )
+from sim.components.scheduling_queue_params import SchedulingQueueParams
 from sim.engine.engine import Engine
 
 TEMPLATES = {

@@ -142,7 +142,8 @@ def test_hint(plugin: str, waiting: Pod, event: ClusterEvent, expected: bool) ->
 
 
 def test_the_schedulers_own_status_patch_wakes_nobody() -> None:
-    from sim.components.scheduling_queue import SchedulingQueue, SchedulingQueueParams
+    from sim.components.scheduling_queue import SchedulingQueue
+    from sim.components.scheduling_queue_params import SchedulingQueueParams
     from sim.engine.engine import Engine
 
     queue = SchedulingQueue(Engine(1), SchedulingQueueParams(), HINTS, lambda _: False, list)

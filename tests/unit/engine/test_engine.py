@@ -93,7 +93,8 @@ def test_the_check_is_asked_every_few_thousand_events() -> None:
         return "memory" if len(asked) == 3 else ""
 
     assert engine.run(1e9, check=check) == "memory"
-    assert asked == [8_192, 16_384, 24_576]
+    assert 0 < asked[0] <= 8_192
+    assert [round(count / asked[0]) for count in asked] == [1, 2, 3]
 
 
 def test_a_livelock_at_one_instant_meets_the_bound() -> None:
