@@ -27,7 +27,7 @@ MANIFEST = FOLDER / "manifest.json"
 _ENGINE = ("engine", "host", "streams", "tables", "token_bucket")
 _COSTS = ("apiserver", "disk", "etcd", "network", "watch")
 _CLUSTER = ("invariants",)
-_WORKLOAD = ("driver_core", "pod_tracker", "submission")
+_WORKLOAD = ("pod_tracker",)
 _COMPONENTS = (
     "apiserver", "apiserver_background", "apiserver_facts", "apiserver_fanout",
     "apiserver_fleets", "apiserver_parts", "apiserver_reads", "apiserver_runqueue",

@@ -146,6 +146,7 @@ def predict_watch_fanout(row: Mapping[str, str], profile: Profile, seed: int) ->
         else Lease(name=f"o{index}", namespace="load", size_bytes=size)
         for index in range(_WATCHED_OBJECT_COUNT)
     ]
+    positions = {item.name: index for index, item in enumerate(objects)}
     machine.preload(objects)
     watchers = _Watchers(machine, resource, watches)
     law = machine.load_law
@@ -156,9 +157,9 @@ def predict_watch_fanout(row: Mapping[str, str], profile: Profile, seed: int) ->
         demand = 0.5 * (law.call_seconds + law.write_seconds)
         machine.run_client(demand, done, request)
 
-    def done(request: _Update) -> None:
+    def done(request: Request) -> None:
         assert request.ok, request.code
-        objects[request.state_index] = request.result
+        objects[positions[request.name]] = request.result
         if machine.measuring:
             updates.append(engine.now - request.submitted_seconds)
 
@@ -172,8 +173,7 @@ def predict_watch_fanout(row: Mapping[str, str], profile: Profile, seed: int) ->
         new.resource_version = 0
         sent: Any = {"sent": engine.now}
         new.annotations = sent
-        request = _Update("update", resource, "load", new.name, api_object=new)
-        request.state_index = index
+        request = Request("update", resource, "load", new.name, api_object=new)
         request.client = caller
         request.submitted_seconds = engine.now
         demand = 0.5 * (law.call_seconds + law.write_seconds)
@@ -194,13 +194,6 @@ def predict_watch_fanout(row: Mapping[str, str], profile: Profile, seed: int) ->
     result["client_cpu_us_per_delivery"] = load / count * 1e6
     result["update_call_p50_ms"] = float(np.median(updates)) * 1e3 if updates else float("nan")
     return result
-
-
-class _Update(Request):
-    """An update that remembers which of the ten objects it is about."""
-
-    __slots__ = ("state_index",)
-    state_index: int
 
 
 class _Caller:

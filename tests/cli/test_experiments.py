@@ -25,6 +25,7 @@ SMALLER: dict[str, tuple[str, ...]] = {
         "workload.0.manifests=[{pods_yaml}]",
     ),
     "density-5000": (f"{_POOL}=20", "workload.0.count=60"),
+    "idle-5000": (f"{_POOL}=20", "run.durationSeconds=30"),
     "etcd-disk": (
         f"{_POOL}=3", "workload.0.durationSeconds=2",
         "sweep.axes={cluster.controlPlane.etcdDisk: [nvme, hdd]}",
