@@ -384,17 +384,22 @@ class APIServer:
         now = self.engine.now
         cores = host.core_count
         queue = self._run_queue
-        if queue.busy_count < queue.limit_count:
-            self.spin_cpu_seconds += law.spin_seconds
+        searches = queue.busy_count < queue.limit_count
         if cores == 0 or host.running_count < cores:
+            if searches:
+                self.spin_cpu_seconds += law.spin_seconds
             if self.process.running_count == 0:
                 slept_seconds = now - self._awake_seconds
                 if slept_seconds > 0.0:
                     demand_seconds += law.cold(slept_seconds)
-        elif self._stalls.uniform() < law.stall_ratio:
-            wait_seconds = self._stalls.exponential(law.stall_seconds)
-            self.engine.call_later(wait_seconds, self._run_late, (demand_seconds, then, argument))
-            return
+        else:
+            if searches:  # others need the core meanwhile
+                demand_seconds += law.spin_seconds
+            if self._stalls.uniform() < law.stall_ratio:
+                wait_seconds = self._stalls.exponential(law.stall_seconds)
+                work = (demand_seconds, then, argument)
+                self.engine.call_later(wait_seconds, self._run_late, work)
+                return
         fanout = self.fanout
         demand_seconds += fanout.debt_seconds
         fanout.debt_seconds = 0.0

@@ -183,21 +183,25 @@ class Machine:
         host = self.host
         process = self.client_cpu
         now = self.engine.now
-        if self.client_queue.busy_count < self.client_queue.limit_count:
-            self.client_spin_seconds += self.load_law.spin_seconds
+        searches = self.client_queue.busy_count < self.client_queue.limit_count
         if host.running_count < CORE_COUNT:
+            if searches:
+                self.client_spin_seconds += self.load_law.spin_seconds
             if process.running_count == 0:
                 slept_seconds = now - self._client_awake_seconds
                 if slept_seconds > 0.0:
                     demand_seconds += _CLIENT_COLD_RATIO * self.law.cold(slept_seconds)
-        elif self._stalls.uniform() < self.law.stall_ratio:
-            wait_seconds = self._stalls.exponential(self.law.stall_seconds)
-            self.engine.call_later(
-                wait_seconds,
-                lambda late: self.client_queue.submit(demand_seconds, then, late),
-                argument,
-            )
-            return
+        else:
+            if searches:  # others need the core meanwhile
+                demand_seconds += self.load_law.spin_seconds
+            if self._stalls.uniform() < self.law.stall_ratio:
+                wait_seconds = self._stalls.exponential(self.law.stall_seconds)
+                self.engine.call_later(
+                    wait_seconds,
+                    lambda late: self.client_queue.submit(demand_seconds, then, late),
+                    argument,
+                )
+                return
         self._client_awake_seconds = now + demand_seconds
         self.client_queue.submit(demand_seconds, then, argument)
 
@@ -312,10 +316,7 @@ class CpuMeter:
     def _read(self) -> tuple[float, float, float]:
         machine = self._machine
         client = machine.client_cpu.cpu_seconds + machine.client_spin_seconds
-        member = machine.etcd.members[0]
-        # etcd has processors to spare while the machine has none: it spins all the same.
-        spun = machine.etcd.law.params.spin_seconds * member.process.job_count
-        etcd = machine.etcd.cpu_seconds() - member.spin_cpu_seconds + spun
+        etcd = machine.etcd.cpu_seconds()
         return machine.server.cpu_seconds(), etcd, client
 
     def used_seconds(self) -> tuple[float, float, float]:
