@@ -30,6 +30,7 @@ from sim.components.apiserver_reads import Reads
 from sim.components.apiserver_runqueue import QUANTUM_SECONDS
 from sim.components.apiserver_widths import Widths
 from sim.components.apiserver_writes import Writes
+from sim.components.etcd_process import SCATTER_COUNT, scatter_table
 from sim.components.ports import FleetWatcher, Request, Storage, Watcher, WatchEvent
 from sim.components.priority_and_fairness import Controller, flow_hash
 from sim.components.priority_and_fairness_config import (
@@ -118,6 +119,8 @@ class APIServer:
         self._submit = self._run_queue.submit
         self._awake_seconds = 0.0
         self._stalls = engine.stream(f"apiserver/{index}/stall")
+        self._scatter_draws = engine.stream(f"apiserver/{index}/scatter")
+        self._scatter = scatter_table(law.scatter_sigma_ratio)
         self.spin_cpu_seconds = 0.0
         """CPU burnt on otherwise idle cores; in no host's accounts because it delays nobody."""
         self.background = Background(self)
@@ -270,8 +273,7 @@ class APIServer:
             self.run(demand, route.handle, request)
         else:
             request.seats = 0
-            half = 0.5 * route.authentication_seconds  # reader, serve loop, handler
-            self.run(half, self._framed, request)
+            self.run(0.5 * route.authentication_seconds, self._framed, request)
 
     def _object_seconds(self, route: Route, request: Request) -> float:
         item = request.api_object
@@ -319,13 +321,7 @@ class APIServer:
     # ---------------------------------------------------------------- priority and fairness
 
     def _framed(self, request: Request) -> None:
-        """The serve loop starts the handler, which starts another one under the timeout filter."""
-        self.run(_TURN_SECONDS, self._limited, request)
-
-    def _limited(self, request: Request) -> None:
-        self.run(_TURN_SECONDS, self._read, request)
-
-    def _read(self, request: Request) -> None:
+        """Start the handler: the serve loop hands over, the handler waits for its turn."""
         route: Route = request.state
         self.run(0.5 * route.authentication_seconds, self._authenticated, request)
 
@@ -350,19 +346,31 @@ class APIServer:
     def _admitted(self, request: Request, admitted: bool) -> None:
         ticket: Admission = request.state
         if admitted:
-            # The waiting goroutine has to be woken and to find a processor: part of its wait.
+            # The waiting goroutine has to be woken and to find a processor: part of its wait. On a
+            # busy host it does not stand behind those that have used up their quantum.
             request.seats = ticket.seats
             host = self._host
-            idle = host.core_count == 0 or host.running_count < host.core_count
-            demand = self.law.wake_seconds if idle else _TURN_SECONDS
-            self.run(demand, self._begin, request)
+            if host.core_count == 0 or host.running_count < host.core_count:
+                self.engine.call_later(self.law.wake_seconds, self._awoken, request)
+            else:
+                self._awoken(request)
             return
         request.queue_wait_seconds = self.engine.now - ticket.enqueued_seconds
         request.code = 429
         request.retry_after_seconds = float(ticket.route.level.retry_after.seconds)
         self.run(self.law.rejection_seconds, self._respond, request)
 
-    def _begin(self, request: Request) -> None:
+    def _awoken(self, request: Request) -> None:
+        """Go on after the wait for seats: the rest of the handler as soon as there is a processor.
+
+        A LIST from the cache is one piece of work: nothing in it waits.
+        """
+        in_one_go = request.verb == "list" and request.list_mode == "cache"
+        then = self._respond if in_one_go else request.state.route.handle
+        self._run_queue.submit_next(partial(self._begin, request, in_one_go), then, request)
+
+    def _begin(self, request: Request, in_one_go: bool) -> float:
+        """End the wait for seats; return the CPU until the first storage call or the end."""
         ticket: Admission = request.state
         wait_seconds = self.engine.now - ticket.enqueued_seconds
         request.queue_wait_seconds = ticket.wait_seconds = wait_seconds
@@ -370,10 +378,10 @@ class APIServer:
         demand = ticket.cost.before_seconds
         if route.byte_seconds:
             demand += self._object_seconds(route, request)
-        if request.verb == "list" and request.list_mode == "cache":
-            self._reads.list_in_one_go(request, demand)
-        else:
-            self.run(demand, route.handle, request)
+        if in_one_go:
+            demand += ticket.cost.after_seconds + self._reads.list_in_one_go(request)
+        demand *= self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
+        return self._charged(demand)
 
     def run(
         self, demand_seconds: float, then: Callable[[Any], object], argument: Any = None
@@ -383,27 +391,27 @@ class APIServer:
         host = self._host
         now = self.engine.now
         cores = host.core_count
-        queue = self._run_queue
-        searches = queue.busy_count < queue.limit_count
+        demand_seconds *= self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
         if cores == 0 or host.running_count < cores:
-            if searches:
-                self.spin_cpu_seconds += law.spin_seconds
             if self.process.running_count == 0:
                 slept_seconds = now - self._awake_seconds
                 if slept_seconds > 0.0:
-                    demand_seconds += law.cold(slept_seconds)
-        else:
-            if searches:  # others need the core meanwhile
-                demand_seconds += law.spin_seconds
-            if self._stalls.uniform() < law.stall_ratio:
-                wait_seconds = self._stalls.exponential(law.stall_seconds)
-                work = (demand_seconds, then, argument)
-                self.engine.call_later(wait_seconds, self._run_late, work)
-                return
+                    cold_seconds = law.cold(slept_seconds)
+                    demand_seconds += cold_seconds
+                    self.spin_cpu_seconds += law.spin_ratio * cold_seconds
+        elif self._stalls.uniform() < law.stall_ratio:
+            wait_seconds = self._stalls.exponential(law.stall_seconds)
+            self.engine.call_later(wait_seconds, self._run_late, (demand_seconds, then, argument))
+            return
+        self._submit(self._charged(demand_seconds), then, argument)
+
+    def _charged(self, demand_seconds: float) -> float:
+        """Return the CPU of a piece of work with what the process makes it do besides."""
+        law = self.law
         fanout = self.fanout
         demand_seconds += fanout.debt_seconds
         fanout.debt_seconds = 0.0
-        self._awake_seconds = now + demand_seconds
+        self._awake_seconds = self.engine.now + demand_seconds
         self._garbage_debt_seconds += demand_seconds
         if self._marking_seconds > 0.0:
             assist_seconds = demand_seconds * law.garbage_assist_ratio
@@ -414,7 +422,7 @@ class APIServer:
             demand_seconds += assist_seconds
         elif self._garbage_debt_seconds > law.garbage_cycle_seconds:
             self._collect_garbage()
-        self._submit(demand_seconds, then, argument)
+        return demand_seconds
 
     def express_seconds(self, demand_seconds: float) -> float:
         """Spend CPU on a host with plenty of room, without an event for its end.
@@ -432,12 +440,14 @@ class APIServer:
             return -1.0
         law = self.law
         now = self.engine.now
-        self.spin_cpu_seconds += law.spin_seconds
+        demand_seconds *= self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
         process = self.process
         if process.running_count == 0:
             slept_seconds = now - self._awake_seconds
             if slept_seconds > 0.0:
-                demand_seconds += law.cold(slept_seconds)
+                cold_seconds = law.cold(slept_seconds)
+                demand_seconds += cold_seconds
+                self.spin_cpu_seconds += law.spin_ratio * cold_seconds
         fanout = self.fanout
         demand_seconds += fanout.debt_seconds
         fanout.debt_seconds = 0.0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sim.engine.host import HostProcess
@@ -25,21 +26,25 @@ _LANES_WITHOUT_LIMIT_COUNT = 64
 class RunQueue:
     """The goroutines of one process."""
 
-    __slots__ = ("_process", "_queue", "_submit", "busy_count", "limit_count", "wait_count")
+    __slots__ = ("_process", "_queue", "_submit", "_woken", "busy_count", "limit_count",
+                 "preempted_count", "wait_count")  # fmt: skip
 
     def __init__(self, process: HostProcess) -> None:
         self._process = process
         self._submit = process.host.submit
         self._queue: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
+        self._woken: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
         cores = process.host.core_count
         self.limit_count = cores if cores > 0 else _LANES_WITHOUT_LIMIT_COUNT
         self.busy_count = 0
         """Processors in use."""
+        self.preempted_count = 0
+        """Jobs that have used up a quantum and wait for the next one."""
         self.wait_count = 0
         """Jobs that had to wait for a processor, so far."""
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._woken)
 
     def submit(self, demand_seconds: Any, then: Callable[[Any], object], argument: Any) -> None:
         """Spend CPU when a processor is free, then call back.
@@ -52,6 +57,23 @@ class RunQueue:
         else:
             self.wait_count += 1
             self._queue.append((demand_seconds, then, argument))
+
+    def submit_next(
+        self, demand_seconds: Any, then: Callable[[Any], object], argument: Any
+    ) -> None:
+        """As `submit`, for a goroutine that another one of this process has woken.
+
+        It stands in its processor's own queue, which is served before the common one, where
+        whoever has used up a quantum or was woken by the network waits.
+        **Source:** Go runtime, proc.go :: runqput, goschedImpl, injectglist, findRunnable.
+        """
+        if self.busy_count < self.limit_count:
+            self.busy_count += 1
+            self._start(demand_seconds, then, argument)
+        else:
+            self.wait_count += 1
+            queue = self._woken if self.preempted_count else self._queue
+            queue.append((demand_seconds, then, argument))
 
     def occupy(self, demand_seconds: float, *, long: bool = False) -> bool:
         """Spend CPU on a host with plenty of room, its end untold; False if that is not so.
@@ -75,10 +97,17 @@ class RunQueue:
 
     def _again(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         demand_seconds, then, argument = work
-        self.submit(demand_seconds, then, argument)
+        self.preempted_count += 1
+        self.submit(partial(self._resume, demand_seconds), then, argument)
+
+    def _resume(self, demand_seconds: float) -> float:
+        self.preempted_count -= 1
+        return demand_seconds
 
     def _done(self, work: tuple[Callable[[Any], object], Any]) -> None:
-        if self._queue:
+        if self._woken:
+            self._start(*self._woken.popleft())
+        elif self._queue:
             self._start(*self._queue.popleft())
         else:
             self.busy_count -= 1
@@ -86,6 +115,8 @@ class RunQueue:
 
     def flush(self) -> list[tuple[Callable[[Any], object], Any]]:
         """Take out everything that has not started (the process has died)."""
-        left = [(then, argument) for _, then, argument in self._queue]
+        left = [(then, argument) for _, then, argument in (*self._woken, *self._queue)]
+        self._woken.clear()
         self._queue.clear()
+        self.preempted_count = 0
         return left

@@ -18,7 +18,8 @@ from sim.costs.etcd import EtcdLaw
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 
-_TABLE_COUNT = 512
+SCATTER_COUNT = 512
+"""Entries of a table of factors."""
 
 
 @lru_cache(maxsize=16)
@@ -26,10 +27,10 @@ def scatter_table(sigma: float) -> tuple[float, ...]:
     """Return equally likely factors of a lognormal with mean 1 and spread ``sigma``."""
     normal = NormalDist()
     values = [
-        math.exp(sigma * normal.inv_cdf((index + 0.5) / _TABLE_COUNT))
-        for index in range(_TABLE_COUNT)
+        math.exp(sigma * normal.inv_cdf((index + 0.5) / SCATTER_COUNT))
+        for index in range(SCATTER_COUNT)
     ]
-    mean = sum(values) / _TABLE_COUNT
+    mean = sum(values) / SCATTER_COUNT
     return tuple(value / mean for value in values)
 
 
@@ -114,7 +115,7 @@ class GoProcess:
                 wait_seconds = stream.exponential(params.stall_seconds)
                 self._engine.call_later(wait_seconds, self._late, work)
                 return
-        demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * _TABLE_COUNT)]
+        demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * SCATTER_COUNT)]
         self._awake_seconds = now + demand
         process.run(demand, then, argument)
 
@@ -141,7 +142,7 @@ class GoProcess:
             work_seconds += stream.exponential(self._law.cold_seconds(slept_seconds))
         else:
             work_seconds += wake_seconds * params.awake_ratio
-        draw = stream.uniform() * _TABLE_COUNT
+        draw = stream.uniform() * SCATTER_COUNT
         index = int(draw)
         work_seconds *= self.crowding_ratio * self._scatter[index]
         count = host.occupy(process, work_seconds)

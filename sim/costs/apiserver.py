@@ -116,10 +116,12 @@ class APIServerLaw:
         metadata={"source": "fitted: apiserver_apf_server_metrics.csv, modest_alone_get"},
     )
     """From a goroutine's wake-up by another until it runs, while a core is idle."""
-    spin_seconds: float = field(
-        default=8.51e-05, metadata={"source": _VERBS + ", CPU at clients=1 against more"}
+    spin_ratio: float = field(
+        default=0.7,
+        metadata={"source": "fitted: apiserver_verbs_open.csv, apiserver_cores; " + _VERBS},
     )
-    """CPU burnt per job that starts while a core is idle: the scheduler searches for work."""
+    """CPU that the process' other threads burn in their search for work, per CPU of a cold start;
+    it delays nobody."""
     cold_seconds: float = field(
         default=0.000792, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
@@ -128,6 +130,10 @@ class APIServerLaw:
         default=0.00384, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Sleep after which 63 % of ``cold_seconds`` is paid."""
+    scatter_sigma_ratio: float = field(
+        default=0.4, metadata={"source": _VERBS + ", p90_ms against p50_ms at clients=1"}
+    )
+    """Spread of the logarithm of a job's demand."""
     stall_ratio: float = field(default=0.02, metadata={"source": _VERBS + ", p99_ms"})
     """Share of jobs, started while all cores are busy, that first wait in a run queue."""
     stall_seconds: float = field(default=0.003, metadata={"source": _VERBS + ", p99_ms"})

@@ -21,6 +21,7 @@ from sim.components.apiserver import APIServer, APIServerParams
 from sim.components.apiserver_runqueue import RunQueue
 from sim.components.endpoint import LoadBalancer
 from sim.components.etcd import Etcd, EtcdParams
+from sim.components.etcd_process import SCATTER_COUNT, scatter_table
 from sim.components.ports import Request
 from sim.costs.etcd import EtcdLaw
 from sim.costs.profile import Profile
@@ -37,8 +38,8 @@ second-level cache. The measured CPU per write is one curve of the rate of write
 verb, in closed and open loops: 1.2 ms at 120/s, 0.7 at 450/s, 0.4 at 1,000/s, 0.25 at 1,600/s."""
 _CROWDING_SECONDS = 0.0011
 """Fitted: as above. Gap between two requests after which 63 % of that extra is paid."""
-_CROWDING_COUNT = 16.0
-"""Fitted: as above. So many requests in flight come in stretches that halve the gaps."""
+_CROWDING_BASE_RATIO = 0.3
+"""Fitted: as above. What is paid without any gap."""
 _CROWDING_PERIOD_SECONDS = 5e-3
 """How often the extra is brought up to date."""
 _CROWDING_SMOOTHING_RATIO = 0.1
@@ -68,10 +69,6 @@ class LoadClientLaw:
         metadata={"source": "measured: apiserver_verbs_closed.csv, client_cpu_ms_per_req"},
     )
     """Per call that sends or returns a pod after writing it, on top."""
-    spin_seconds: float = field(
-        default=1e-06,
-        metadata={"source": "measured: apiserver_verbs_closed.csv, clients=1 against more"},
-    )
     byte_seconds: float = field(
         default=8.0e-9,
         metadata={"source": "measured: apiserver_list.csv, client_cpu_ms_per_list without gzip"},
@@ -108,6 +105,11 @@ class LoadClientLaw:
         metadata={"source": "fitted: apiserver_verbs_open.csv, p50_ms below saturation"},
     )
     """From a timer's firing until a call of an open loop has its own goroutine running."""
+    open_call_seconds: float = field(
+        default=80e-6,
+        metadata={"source": "fitted: apiserver_verbs_open.csv, client_cores"},
+    )
+    """CPU per call of an open loop, on top: timer, new goroutine with its stack, hand-over."""
     rejected_call_seconds: float = field(
         default=0.12e-3,
         metadata={"source": "fitted: apiserver_apf.csv, greedy600_get, machine_busy_cores"},
@@ -154,22 +156,22 @@ class Machine:
         self.client_spin_seconds = 0.0
         self._client_awake_seconds = 0.0
         self._stalls = self.engine.stream("client/stall")
+        self._scatter_draws = self.engine.stream("client/scatter")
+        self._scatter = scatter_table(self.law.scatter_sigma_ratio)
         self.measuring = False
-        self._crowd((0, 0.0, 0.0))
+        self._crowd((0, 0.0))
 
-    def _crowd(self, state: tuple[int, float, float]) -> None:
+    def _crowd(self, state: tuple[int, float]) -> None:
         """Let etcd's demands follow the gaps between requests."""
-        before_count, per_period, in_flight_count = state
-        server = self.server
-        now_count = server.request_count
+        before_count, per_period = state
+        now_count = self.server.request_count
         share = _CROWDING_SMOOTHING_RATIO
         per_period += share * (now_count - before_count - per_period)
-        in_flight_count += share * (server.in_flight_count - in_flight_count)
         gap_seconds = _CROWDING_PERIOD_SECONDS / max(per_period, 1e-3)
-        gap_seconds /= 1.0 + in_flight_count / _CROWDING_COUNT
         extra = _CROWDING_RATIO * (1.0 - exp(-gap_seconds / _CROWDING_SECONDS))
+        extra += _CROWDING_BASE_RATIO
         self.etcd.members[0].crowding_ratio = self._crowding_ratio + extra
-        again = (now_count, per_period, in_flight_count)
+        again = (now_count, per_period)
         self.engine.call_later(_CROWDING_PERIOD_SECONDS, self._crowd, again)
 
     def preload(self, objects: Iterable[APIObject]) -> None:
@@ -183,25 +185,22 @@ class Machine:
         host = self.host
         process = self.client_cpu
         now = self.engine.now
-        searches = self.client_queue.busy_count < self.client_queue.limit_count
+        demand_seconds *= self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
         if host.running_count < CORE_COUNT:
-            if searches:
-                self.client_spin_seconds += self.load_law.spin_seconds
             if process.running_count == 0:
                 slept_seconds = now - self._client_awake_seconds
                 if slept_seconds > 0.0:
-                    demand_seconds += _CLIENT_COLD_RATIO * self.law.cold(slept_seconds)
-        else:
-            if searches:  # others need the core meanwhile
-                demand_seconds += self.load_law.spin_seconds
-            if self._stalls.uniform() < self.law.stall_ratio:
-                wait_seconds = self._stalls.exponential(self.law.stall_seconds)
-                self.engine.call_later(
-                    wait_seconds,
-                    lambda late: self.client_queue.submit(demand_seconds, then, late),
-                    argument,
-                )
-                return
+                    cold_seconds = _CLIENT_COLD_RATIO * self.law.cold(slept_seconds)
+                    demand_seconds += cold_seconds
+                    self.client_spin_seconds += self.law.spin_ratio * cold_seconds
+        elif self._stalls.uniform() < self.law.stall_ratio:
+            wait_seconds = self._stalls.exponential(self.law.stall_seconds)
+            self.engine.call_later(
+                wait_seconds,
+                lambda late: self.client_queue.submit(demand_seconds, then, late),
+                argument,
+            )
+            return
         self._client_awake_seconds = now + demand_seconds
         self.client_queue.submit(demand_seconds, then, argument)
 
@@ -255,7 +254,8 @@ class LoadClient:
         assert request is not None
         request.client = self
         request.submitted_seconds = intended_seconds
-        machine.run_client(0.5 * self.demand_seconds, machine.endpoint.send, request)
+        demand = 0.5 * self.demand_seconds + machine.load_law.open_call_seconds
+        machine.run_client(demand, machine.endpoint.send, request)
 
     def receive(self, request: Request) -> None:
         """Decode the response; a closed loop encodes its next call in the same go."""
