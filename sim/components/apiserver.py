@@ -398,7 +398,10 @@ class APIServer:
                 if slept_seconds > 0.0:
                     cold_seconds = law.cold(slept_seconds)
                     demand_seconds += cold_seconds
-                    self.spin_cpu_seconds += law.spin_ratio * cold_seconds
+                    if cores == 0:
+                        self.spin_cpu_seconds += law.spin_ratio * cold_seconds
+                    else:  # others may want the core meanwhile
+                        self.process.run(law.spin_ratio * cold_seconds, _ignore)
         elif self._stalls.uniform() < law.stall_ratio:
             wait_seconds = self._stalls.exponential(law.stall_seconds)
             self.engine.call_later(wait_seconds, self._run_late, (demand_seconds, then, argument))

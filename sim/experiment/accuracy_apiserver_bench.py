@@ -192,7 +192,7 @@ class Machine:
                 if slept_seconds > 0.0:
                     cold_seconds = _CLIENT_COLD_RATIO * self.law.cold(slept_seconds)
                     demand_seconds += cold_seconds
-                    self.client_spin_seconds += self.law.spin_ratio * cold_seconds
+                    process.run(self.law.spin_ratio * cold_seconds, _ignore)
         elif self._stalls.uniform() < self.law.stall_ratio:
             wait_seconds = self._stalls.exponential(self.law.stall_seconds)
             self.engine.call_later(
