@@ -392,17 +392,16 @@ class APIServer:
         now = self.engine.now
         cores = host.core_count
         demand_seconds *= self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
-        if cores == 0 or host.running_count < cores:
-            if self.process.running_count == 0:
-                slept_seconds = now - self._awake_seconds
-                if slept_seconds > 0.0:
-                    cold_seconds = law.cold(slept_seconds)
-                    demand_seconds += cold_seconds
-                    if cores == 0:
-                        self.spin_cpu_seconds += law.spin_ratio * cold_seconds
-                    else:  # others may want the core meanwhile
-                        self.process.run(law.spin_ratio * cold_seconds, _ignore)
-        elif self._stalls.uniform() < law.stall_ratio:
+        if self.process.running_count == 0:
+            slept_seconds = now - self._awake_seconds
+            if slept_seconds > 0.0:
+                cold_seconds = law.cold(slept_seconds)
+                demand_seconds += cold_seconds
+                if cores == 0:
+                    self.spin_cpu_seconds += law.spin_ratio * cold_seconds
+                else:  # others may want the core meanwhile
+                    self.process.run(law.spin_ratio * cold_seconds, _ignore)
+        if 0 < cores <= host.running_count and self._stalls.uniform() < law.stall_ratio:
             wait_seconds = self._stalls.exponential(law.stall_seconds)
             self.engine.call_later(wait_seconds, self._run_late, (demand_seconds, then, argument))
             return

@@ -95,6 +95,8 @@ class _Operation:
             demand += law.write_seconds
             if "pod" in self.op:
                 demand += law.pod_seconds
+            if self.op.startswith("patch"):
+                demand += law.patch_seconds
         return demand
 
     def make(self, client: LoadClient) -> Request:
@@ -199,10 +201,16 @@ def predict_verbs_open(row: Mapping[str, str], profile: Profile, seed: int) -> P
         turn[0] += 1
         pool[turn[0] % len(pool)].open_call(intended_seconds)
 
+    fires_seconds = [0.0]
+
     def arrive(_: None) -> None:
-        busy = machine.client_cpu.running_count > 0
-        late = 0.0 if busy else lateness.uniform() * machine.load_law.timer_seconds
-        engine.call_later(late + machine.load_law.open_seconds, call, engine.now)
+        now = engine.now
+        if now > fires_seconds[0]:  # else the generator still sleeps: it sends what is due by then
+            busy = machine.client_cpu.running_count > 0
+            late = 0.0 if busy else lateness.uniform() * machine.load_law.timer_seconds
+            fires_seconds[0] = now + late
+        wait_seconds = fires_seconds[0] - now + machine.load_law.open_seconds
+        engine.call_later(wait_seconds, call, now)
         engine.call_later(arrivals.exponential(1.0 / rate), arrive)
 
     for client in pool:

@@ -69,6 +69,11 @@ class LoadClientLaw:
         metadata={"source": "measured: apiserver_verbs_closed.csv, client_cpu_ms_per_req"},
     )
     """Per call that sends or returns a pod after writing it, on top."""
+    patch_seconds: float = field(
+        default=100e-6,
+        metadata={"source": "fitted: apiserver_verbs_closed.csv, client_cpu_ms_per_req"},
+    )
+    """Per PATCH of a pod's status, on top: the patch is computed from two encoded objects."""
     byte_seconds: float = field(
         default=8.0e-9,
         metadata={"source": "measured: apiserver_list.csv, client_cpu_ms_per_list without gzip"},
@@ -186,14 +191,13 @@ class Machine:
         process = self.client_cpu
         now = self.engine.now
         demand_seconds *= self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
-        if host.running_count < CORE_COUNT:
-            if process.running_count == 0:
-                slept_seconds = now - self._client_awake_seconds
-                if slept_seconds > 0.0:
-                    cold_seconds = _CLIENT_COLD_RATIO * self.law.cold(slept_seconds)
-                    demand_seconds += cold_seconds
-                    process.run(self.law.spin_ratio * cold_seconds, _ignore)
-        elif self._stalls.uniform() < self.law.stall_ratio:
+        if process.running_count == 0:
+            slept_seconds = now - self._client_awake_seconds
+            if slept_seconds > 0.0:
+                cold_seconds = _CLIENT_COLD_RATIO * self.law.cold(slept_seconds)
+                demand_seconds += cold_seconds
+                process.run(self.law.spin_ratio * cold_seconds, _ignore)
+        if host.running_count >= CORE_COUNT and self._stalls.uniform() < self.law.stall_ratio:
             wait_seconds = self._stalls.exponential(self.law.stall_seconds)
             self.engine.call_later(
                 wait_seconds,
