@@ -23,7 +23,7 @@ _LIST_RETRY_SECONDS = 1.0
 _CALL_TURN_COUNT = 1
 """From the handler to the goroutine that writes to etcd's connection. **Source:** grpc-go,
 internal/transport/controlbuf.go :: loopyWriter."""
-_ANSWER_TURN_COUNT = 2
+_ANSWER_TURN_COUNT = 1
 """The connection's reader, then the handler. **Source:** grpc-go, http2_client.go :: reader."""
 
 

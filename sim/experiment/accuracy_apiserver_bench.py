@@ -128,8 +128,14 @@ class LoadClientLaw:
 class Machine:
     """Two cores with etcd, one apiserver and the load generator's process."""
 
-    def __init__(self, profile: Profile, seed: int, params: APIServerParams | None = None) -> None:
-        self.engine = Engine(seed)
+    def __init__(
+        self,
+        profile: Profile,
+        seed: int,
+        params: APIServerParams | None = None,
+        replication_index: int = 0,
+    ) -> None:
+        self.engine = Engine(seed, replication_index)
         names = frozenset(spec.name for spec in facts.ALL)
         self.recorder = Recorder(facts.ALL, names)
         self.host = Host(self.engine, "machine", CORE_COUNT)

@@ -29,6 +29,8 @@ _POD_BYTES = 2200
 """Pods that nobody has scheduled (assumed; apiserver CPU per LIST is 20 % lower here)."""
 _DURATION_SECONDS = 6.0
 """**Source:** apiserver_apf.csv, duration_s; no warm-up is described."""
+_REPLICATION_COUNT = 3
+"""A modest user makes 8 to 25 calls in one run; the prediction is that of several."""
 
 
 class _Party:
@@ -69,14 +71,16 @@ def parties(scenario: str) -> list[_Party]:
 class _Run:
     """One scenario, simulated."""
 
-    def __init__(self, scenario: str, row: Mapping[str, str], profile: Profile, seed: int) -> None:
+    def __init__(
+        self, row: Mapping[str, str], profile: Profile, seed: int, replication_index: int
+    ) -> None:
         params = APIServerParams(
             network_seconds=0.0,
             light_admission=False,
             max_requests_inflight=int(row["max_inflight"]),
             max_mutating_requests_inflight=int(row["max_mutating_inflight"]),
         )
-        self.machine = machine = Machine(profile, seed, params)
+        self.machine = machine = Machine(profile, seed, params, replication_index)
         template = PodTemplate(manifest={}, namespace="load", size_bytes=_POD_BYTES)
         machine.preload(
             Pod(name=f"p{index}", namespace="load", template=template, size_bytes=_POD_BYTES)
@@ -85,7 +89,7 @@ class _Run:
         self._names = machine.engine.stream("names")
         self._created_count = 0
         self.clients: dict[str, list[LoadClient]] = {}
-        everybody = parties(scenario)
+        everybody = parties(row["scenario"])
         if len(everybody) > 1 or everybody[0].user != "bob":
             # Scenarios ran one after another on one server: whoever was overloaded before has
             # borrowed from everybody, and its smoothed demand sinks only with 430 s.
@@ -124,37 +128,48 @@ class _Run:
         new = Generic(name=f"c{self._created_count}", namespace="load", size_bytes=1024)
         return Request("create", "configmaps", "load", new.name, api_object=new)
 
-    def of_user(self, user: str) -> Prediction:
-        """Return what the clients of a user saw."""
+    def latencies_of(self, user: str) -> list[float]:
+        """Return the latencies of the served requests of a user, in seconds."""
         clients = self.clients.get(user, [])
-        latencies = [value for client in clients for value in client.latencies]
-        result = quantiles_ms(latencies)
-        result["ok_per_s"] = len(latencies) / _DURATION_SECONDS
-        rejected = sum(client.rejected_count for client in clients)
-        result["rejected_per_s"] = rejected / _DURATION_SECONDS
-        return result
+        return [value for client in clients for value in client.latencies]
 
-    def of_level(self, name: str) -> Prediction:
-        """Return what the server's own metrics say of a priority level."""
-        level = self.machine.server.fairness.levels[name]
-        served = max(1, level.served_count)
-        decided = max(1, level.served_count + level.rejected_count)  # both wait, if only for 0 s
-        return {
-            "nominal_limit_seats": float(level.nominal_seats),
-            "max_limit_seats": float(level.max_seats),
-            "min_limit_seats": float(level.min_seats),
-            "queue_wait_mean_ms": level.wait_sum_seconds / decided * 1e3,
-            "exec_mean_ms": level.execution_sum_seconds / served * 1e3,
-        }
+    def rejected_count_of(self, user: str) -> int:
+        """Return how many requests of a user were answered 429."""
+        return sum(client.rejected_count for client in self.clients.get(user, []))
 
 
-def _runs(rows: Sequence[Mapping[str, str]], profile: Profile, seed: int) -> list[_Run]:
-    made: dict[tuple[str, str, str], _Run] = {}
+def _of_user(runs: Sequence[_Run], user: str) -> Prediction:
+    """Return what the clients of a user saw, over all replications."""
+    latencies = [value for run in runs for value in run.latencies_of(user)]
+    seconds = _DURATION_SECONDS * len(runs)
+    result = quantiles_ms(latencies)
+    result["ok_per_s"] = len(latencies) / seconds
+    result["rejected_per_s"] = sum(run.rejected_count_of(user) for run in runs) / seconds
+    return result
+
+
+def _of_level(runs: Sequence[_Run], name: str) -> Prediction:
+    """Return what the server's own metrics say of a priority level, over all replications."""
+    levels = [run.machine.server.fairness.levels[name] for run in runs]
+    served = sum(level.served_count for level in levels)
+    decided = served + sum(level.rejected_count for level in levels)
+    return {
+        "nominal_limit_seats": float(levels[0].nominal_seats),
+        "max_limit_seats": float(levels[0].max_seats),
+        "min_limit_seats": float(levels[0].min_seats),
+        # both kinds have waited, if only for 0 s
+        "queue_wait_mean_ms": sum(it.wait_sum_seconds for it in levels) / max(1, decided) * 1e3,
+        "exec_mean_ms": sum(it.execution_sum_seconds for it in levels) / max(1, served) * 1e3,
+    }
+
+
+def _runs(rows: Sequence[Mapping[str, str]], profile: Profile, seed: int) -> list[list[_Run]]:
+    made: dict[tuple[str, str, str], list[_Run]] = {}
     found = []
     for row in rows:
         key = (row["scenario"], row["max_inflight"], row["max_mutating_inflight"])
         if key not in made:
-            made[key] = _Run(row["scenario"], row, profile, seed)
+            made[key] = [_Run(row, profile, seed, index) for index in range(_REPLICATION_COUNT)]
         found.append(made[key])
     return found
 
@@ -162,7 +177,7 @@ def _runs(rows: Sequence[Mapping[str, str]], profile: Profile, seed: int) -> lis
 def predict_apf(rows: Sequence[Mapping[str, str]], profile: Profile, seed: int) -> list[Prediction]:
     """Who is served, delayed, rejected (apiserver_apf.csv)."""
     runs = _runs(rows, profile, seed)
-    return [run.of_user(row["user"]) for run, row in zip(runs, rows, strict=True)]
+    return [_of_user(run, row["user"]) for run, row in zip(runs, rows, strict=True)]
 
 
 def predict_apf_server(
@@ -170,4 +185,4 @@ def predict_apf_server(
 ) -> list[Prediction]:
     """The same runs as the server sees them (apiserver_apf_server_metrics.csv)."""
     runs = _runs(rows, profile, seed)
-    return [run.of_level(row["priority_level"]) for run, row in zip(runs, rows, strict=True)]
+    return [_of_level(run, row["priority_level"]) for run, row in zip(runs, rows, strict=True)]
