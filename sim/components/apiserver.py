@@ -41,7 +41,7 @@ from sim.components.priority_and_fairness_config import (
     with_built_in_levels,
     with_built_in_schemas,
 )
-from sim.costs.apiserver import APIServerLaw
+from sim.costs.apiserver import SCATTERED_SECONDS, APIServerLaw
 from sim.costs.watch import WatchLaw
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
@@ -380,7 +380,7 @@ class APIServer:
             demand += self._object_seconds(route, request)
         if in_one_go:
             demand += ticket.cost.after_seconds + self._reads.list_in_one_go(request)
-        demand *= self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
+        demand += self._scatter_seconds(demand)
         return self._charged(demand)
 
     def run(
@@ -391,7 +391,7 @@ class APIServer:
         host = self._host
         now = self.engine.now
         cores = host.core_count
-        demand_seconds *= self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
+        demand_seconds += self._scatter_seconds(demand_seconds)
         if self.process.running_count == 0:
             slept_seconds = now - self._awake_seconds
             if slept_seconds > 0.0:
@@ -406,6 +406,13 @@ class APIServer:
             self.engine.call_later(wait_seconds, self._run_late, (demand_seconds, then, argument))
             return
         self._submit(self._charged(demand_seconds), then, argument)
+
+    def _scatter_seconds(self, demand_seconds: float) -> float:
+        """Draw by how much a job's CPU differs from its mean; in long jobs it evens out."""
+        if demand_seconds > SCATTERED_SECONDS:
+            demand_seconds = SCATTERED_SECONDS
+        factor = self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
+        return demand_seconds * (factor - 1.0)
 
     def _charged(self, demand_seconds: float) -> float:
         """Return the CPU of a piece of work with what the process makes it do besides."""
@@ -442,7 +449,7 @@ class APIServer:
             return -1.0
         law = self.law
         now = self.engine.now
-        demand_seconds *= self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
+        demand_seconds += self._scatter_seconds(demand_seconds)
         process = self.process
         if process.running_count == 0:
             slept_seconds = now - self._awake_seconds
@@ -450,21 +457,8 @@ class APIServer:
                 cold_seconds = law.cold(slept_seconds)
                 demand_seconds += cold_seconds
                 self.spin_cpu_seconds += law.spin_ratio * cold_seconds
-        fanout = self.fanout
-        demand_seconds += fanout.debt_seconds
-        fanout.debt_seconds = 0.0
-        self._awake_seconds = now + demand_seconds
-        self._garbage_debt_seconds += demand_seconds
-        if self._marking_seconds > 0.0:
-            assist_seconds = demand_seconds * law.garbage_assist_ratio
-            limit_seconds = min(self._marking_seconds, law.garbage_assist_limit_seconds)
-            if assist_seconds > limit_seconds:
-                assist_seconds = limit_seconds
-            self._marking_seconds -= assist_seconds
-            demand_seconds += assist_seconds
+        demand_seconds = self._charged(demand_seconds)
         host.occupy(process, demand_seconds)
-        if self._marking_seconds <= 0.0 and self._garbage_debt_seconds > law.garbage_cycle_seconds:
-            self._collect_garbage()
         return demand_seconds
 
     def _run_late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:

@@ -26,6 +26,8 @@ _VERBS = "fitted: apiserver_verbs_closed.csv"
 GZIP_THRESHOLD_BYTES = 131_072
 """**Source:** responsewriters/writers.go :: defaultGzipThresholdBytes."""
 _LIST = "fitted: apiserver_list.csv"
+SCATTERED_SECONDS = 1e-3
+"""Piece of a job whose CPU scatters as a whole (assumed; a LIST is many such pieces)."""
 
 
 class RequestCost(NamedTuple):
