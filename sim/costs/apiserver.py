@@ -47,33 +47,33 @@ class RequestCost(NamedTuple):
 class APIServerLaw:
     """CPU seconds of request handling, on one core of the profile's machine."""
 
-    base_seconds: float = field(default=0.000242, metadata={"source": _VERBS + ", get_pod_rv0"})
+    base_seconds: float = field(default=0.0003, metadata={"source": _VERBS + ", get_pod_rv0"})
     authorization_seconds: float = field(
-        default=150e-6,
+        default=8e-05,
         metadata={"source": "fitted: apiserver_apf.csv, modest_alone_get against get_pod"},
     )
     """RBAC or Node authorizer, for users outside system:masters."""
-    storage_call_seconds: float = field(default=0.00016, metadata={"source": _VERBS + ", get_pod"})
+    storage_call_seconds: float = field(default=0.000151, metadata={"source": _VERBS + ", get_pod"})
     write_seconds: float = field(
-        default=0.000211, metadata={"source": _VERBS + ", create_configmap, create_event"}
+        default=0.00016, metadata={"source": _VERBS + ", create_configmap, create_event"}
     )
     delete_seconds: float = field(
-        default=0.000116, metadata={"source": _VERBS + ", delete_configmap, delete_pod"}
+        default=1e-05, metadata={"source": _VERBS + ", delete_configmap, delete_pod"}
     )
     """Per DELETE, instead of ``write_seconds``: no body to decode, no fields to manage."""
     update_seconds_per_byte: float = field(
-        default=5.14e-07,
+        default=4.38e-07,
         metadata={
             "source": "fitted: apiserver_watch_fanout.csv, object_bytes;"
             " apiserver_verbs_closed.csv, update_lease and patch_pod_status"
         },
     )
     """PUT and PATCH: decode old and new, compare, track the managed fields of every field."""
-    patch_seconds: float = field(default=0.0007, metadata={"source": _VERBS + ", patch_pod_status"})
+    patch_seconds: float = field(default=0.00068, metadata={"source": _VERBS + ", patch_pod_status"})
     """PATCH on top of an update."""
-    bind_seconds: float = field(default=0.000386, metadata={"source": _VERBS + ", bind_pod"})
+    bind_seconds: float = field(default=0.00033, metadata={"source": _VERBS + ", bind_pod"})
     """POST pods/binding on top of a write."""
-    pod_seconds: float = field(default=0.000554, metadata={"source": _VERBS + ", create_pod"})
+    pod_seconds: float = field(default=0.000516, metadata={"source": _VERBS + ", create_pod"})
     """Per write of a pod, on top of what any object costs."""
     create_seconds_per_byte: float = field(
         default=20e-9, metadata={"source": "assumed: 50 MB/s protobuf decode and copy"}
@@ -114,26 +114,26 @@ class APIServerLaw:
         default=0.4, metadata={"source": "assumed: encode and write against decode and admission"}
     )
     wake_seconds: float = field(
-        default=200e-6,
+        default=0.00028,
         metadata={"source": "fitted: apiserver_apf_server_metrics.csv, modest_alone_get"},
     )
     """From a goroutine's wake-up by another until it runs, while a core is idle."""
     spin_ratio: float = field(
-        default=0.7,
+        default=1.6,
         metadata={"source": "fitted: apiserver_verbs_open.csv, apiserver_cores; " + _VERBS},
     )
     """CPU that the process' other threads burn in their search for work, per CPU of a cold start;
     it delays nobody."""
     cold_seconds: float = field(
-        default=0.000792, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+        default=0.00075, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Extra CPU of a job that wakes the process after a long sleep, reached asymptotically."""
     cold_time_constant_seconds: float = field(
-        default=0.00384, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
+        default=0.0045, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
     """Sleep after which 63 % of ``cold_seconds`` is paid."""
     scatter_sigma_ratio: float = field(
-        default=0.4, metadata={"source": _VERBS + ", p90_ms against p50_ms at clients=1"}
+        default=0.55, metadata={"source": _VERBS + ", p90_ms against p50_ms at clients=1"}
     )
     """Spread of the logarithm of a job's demand."""
     stall_ratio: float = field(default=0.02, metadata={"source": _VERBS + ", p99_ms"})
@@ -141,16 +141,16 @@ class APIServerLaw:
     stall_seconds: float = field(default=0.003, metadata={"source": _VERBS + ", p99_ms"})
     """Mean of that wait (exponential)."""
     rejection_seconds: float = field(
-        default=40e-6, metadata={"source": "fitted: apiserver_apf.csv, greedy600_get"}
+        default=3e-05, metadata={"source": "fitted: apiserver_apf.csv, greedy600_get"}
     )
     """Writing a 429."""
     housekeeping_ratio: float = field(
         default=0.0175, metadata={"source": "fitted: idle_heartbeats.csv, intercept in nodes"}
     )
     """Cores that an idle apiserver uses."""
-    garbage_ratio: float = field(default=0.2, metadata={"source": _VERBS + ", p99_ms"})
+    garbage_ratio: float = field(default=0.26, metadata={"source": _VERBS + ", p99_ms"})
     """Collector work per request work."""
-    garbage_assist_ratio: float = field(default=3, metadata={"source": _VERBS + ", p99_ms"})
+    garbage_assist_ratio: float = field(default=2.5, metadata={"source": _VERBS + ", p99_ms"})
     """While the collector runs: marking that a request does per unit of its own work."""
     garbage_assist_limit_seconds: float = field(
         default=14e-3, metadata={"source": "fitted: apiserver_list.csv, p99_ms"}
@@ -160,7 +160,7 @@ class APIServerLaw:
         default=1e-3, metadata={"source": "assumed: a mark worker yields after about this long"}
     )
     garbage_cycle_seconds: float = field(
-        default=1.2, metadata={"source": "fitted: apiserver_verbs_closed.csv, p99_ms"}
+        default=1.0, metadata={"source": "fitted: apiserver_verbs_closed.csv, p99_ms"}
     )
     """CPU seconds of request work between two collections."""
 
