@@ -18,6 +18,8 @@ UNSET: Final = "<unset>"
 VERSION: Final = "v1.36.2"
 """Version of Kubernetes whose behaviour is modelled."""
 
+_ROLE: Final = "node-role.kubernetes.io/"
+
 Cells = Callable[[Any, float], list[str]]
 
 
@@ -54,11 +56,11 @@ def _node(item: ObjectState, now: float) -> list[str]:
     )
     if item.detail.get("unschedulable"):
         ready += ",SchedulingDisabled"
-    taints = item.detail.get("taints", [])
-    control = any("node-role.kubernetes.io/control-plane" in str(taint) for taint in taints)
+    taints = [str(taint).partition("=")[0] for taint in item.detail.get("taints", ())]
+    marks = (*item.labels, *taints)
+    roles = {mark.removeprefix(_ROLE) for mark in marks if mark.startswith(_ROLE)}
     return [
-        item.name, ready, "control-plane" if control else NONE, age(item.created_seconds, now),
-        VERSION,
+        item.name, ready, ",".join(sorted(roles)) or NONE, age(item.created_seconds, now), VERSION
     ]  # fmt: skip
 
 
@@ -116,8 +118,9 @@ def _event(event: EventState, now: float) -> list[str]:
 def _event_wide(event: EventState, now: float) -> list[str]:
     seen, kind, reason, target, message = _event(event, now)
     first = age(event.first_seconds, now)
-    name = f"{event.involved_name}.{event.reason.lower()}"
-    return [seen, kind, reason, target, "", event.source, message, first, str(event.count), name]
+    return [
+        seen, kind, reason, target, "", event.source, message, first, str(event.count), event.name
+    ]  # fmt: skip
 
 
 def _counts(*names: str) -> Cells:
@@ -236,5 +239,13 @@ ALIASES: Final = MappingProxyType({
     "cj": "cronjobs", "hpa": "horizontalpodautoscalers", "pdb": "poddisruptionbudgets",
     "ns": "namespaces", "cm": "configmaps", "sa": "serviceaccounts", "pc": "priorityclasses",
     "pv": "persistentvolumes", "pvc": "persistentvolumeclaims",
+    "quota": "resourcequotas", "limits": "limitranges", "sc": "storageclasses",
+    "ip": "ipaddresses",
 })  # fmt: skip
 """kubectl's short names."""
+
+CATEGORY_ALL: Final = (
+    "pods", "services", "daemonsets", "deployments", "replicasets", "statefulsets",
+    "horizontalpodautoscalers", "cronjobs", "jobs",
+)  # fmt: skip
+"""What ``all`` stands for, in kubectl's order."""

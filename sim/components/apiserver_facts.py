@@ -7,7 +7,7 @@ revision writes the rows, so a crash of one replica loses nothing as long as ano
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from sim.base.objects import (
@@ -177,6 +177,11 @@ def _same_columns_of_node(new: Node, old: Node) -> bool:
     )
 
 
+def _labels_text(labels: Mapping[str, str]) -> str:
+    """Labels as kubectl shows them; neither keys nor values may hold a comma or equals sign."""
+    return ",".join([f"{key}={value}" for key, value in sorted(labels.items())])
+
+
 class CommitFacts:
     """Writes the rows of committed changes, each revision once."""
 
@@ -186,6 +191,8 @@ class CommitFacts:
         self._objects = recorder["objects"]
         self._events = recorder["events"]
         self._last_revision = 0
+        self._pod_labels: Mapping[str, str] = {}
+        self._pod_labels_text = ""
 
     @property
     def revision(self) -> int:
@@ -247,6 +254,8 @@ class CommitFacts:
     def _created(self, new: Pod, now: float) -> None:
         template = new.template
         owner = new.owner
+        if new.labels is not self._pod_labels:  # pods of one template share one labels object
+            self._pod_labels, self._pod_labels_text = new.labels, _labels_text(new.labels)
         self._pods.append(
             (
                 now,
@@ -259,6 +268,7 @@ class CommitFacts:
                 template.cpu_requested_millicores,
                 template.memory_requested_bytes,
                 template.priority,
+                self._pod_labels_text,
             )
         )
         self._transitions.append((now, new.uid, "created", new.name))
@@ -286,19 +296,30 @@ class CommitFacts:
         old = event.old
         changed = event.type == "MODIFIED" and old is not None
         columns = None if isinstance(new, Generic) else _COLUMNS.get(resource)
-        if changed and columns is None:
+        relabelled = changed and old is not None and new.labels != old.labels
+        if changed and columns is None and not relabelled:
             return
         detail: dict[str, Any] = {}
         if columns is not None:
             if (
                 changed
                 and resource == "nodes"
+                and not relabelled
                 and _same_columns_of_node(cast(Node, new), cast(Node, old))
             ):
                 return
             detail = columns(new)
-            if changed and detail == columns(old):
+            if changed and not relabelled and detail == columns(old):
                 return
         text = json.dumps(detail, sort_keys=True, separators=(",", ":"))
-        row = (event.commit_seconds, resource, new.namespace, new.name, event.type, text)
-        self._objects.append(row)
+        self._objects.append(
+            (
+                event.commit_seconds,
+                resource,
+                new.namespace,
+                new.name,
+                event.type,
+                text,
+                _labels_text(new.labels),
+            )
+        )

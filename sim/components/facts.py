@@ -92,6 +92,7 @@ PODS = TableSpec(
         Column("cpu_requested_millicores", "i8", "effective request"),
         Column("memory_requested_bytes", "i8", "effective request"),
         Column("priority", "i8", "priority"),
+        Column("labels", "text", "labels, written key=value,…"),
     ),
 )
 POD_TRANSITIONS = TableSpec(
@@ -122,6 +123,7 @@ OBJECTS = TableSpec(
         Column("name", "text", "name"),
         Column("type", "text", "ADDED, MODIFIED or DELETED"),
         Column("detail", "text", "canonical JSON of what kubectl shows in its columns"),
+        Column("labels", "text", "labels, written key=value,…"),
     ),
 )
 EVENTS = TableSpec(

@@ -31,6 +31,7 @@ class PodState:
     cpu_requested_millicores: int
     memory_requested_bytes: int
     priority: int
+    labels: dict[str, str] = field(default_factory=dict)
     phase: str = "Pending"
     reason: str = ""
     ready: bool = False
@@ -70,6 +71,7 @@ class ObjectState:
     created_seconds: float
     changed_seconds: float
     detail: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -87,6 +89,16 @@ class EventState:
     first_seconds: float
     last_seconds: float
 
+    @property
+    def name(self) -> str:
+        """Name of the Event object: of what it is about, and its reason."""
+        return f"{self.involved_name}.{self.reason.lower()}"
+
+
+def labels_of(text: str) -> dict[str, str]:
+    """Return the labels written ``key=value,…``."""
+    return dict(item.split("=", 1) for item in text.split(",")) if text else {}
+
 
 def pods_at(facts: Facts, at_seconds: float) -> list[PodState]:
     """Return the pods that existed at a time, by namespace and name."""
@@ -95,6 +107,7 @@ def pods_at(facts: Facts, at_seconds: float) -> list[PodState]:
     texts = {
         name: table.categories(name) for name in ("namespace", "name", "owner_kind", "owner_name")
     }
+    labels = [labels_of(text) for text in table.categories("labels")]
     pods: dict[int, PodState] = {}
     for index, created in enumerate(columns["time_seconds"]):
         if created <= at_seconds:
@@ -110,6 +123,7 @@ def pods_at(facts: Facts, at_seconds: float) -> list[PodState]:
                 cpu_requested_millicores=columns["cpu_requested_millicores"][index],
                 memory_requested_bytes=columns["memory_requested_bytes"][index],
                 priority=columns["priority"][index],
+                labels=labels[columns["labels"][index]],
             )
     _replay(facts, pods, at_seconds)
     alive = [pod for pod in pods.values() if not pod.deleted]
@@ -175,6 +189,7 @@ def objects_at(facts: Facts, resource: str, at_seconds: float) -> list[ObjectSta
     wanted = (table.column("resource") == resources.index(resource)) & (times <= at_seconds)
     namespaces, names = table.categories("namespace"), table.categories("name")
     types, details = table.categories("type"), table.categories("detail")
+    labels = [labels_of(text) for text in table.categories("labels")]
     found: dict[tuple[str, str], ObjectState] = {}
     for row in np.flatnonzero(wanted).tolist():
         key = (
@@ -188,12 +203,12 @@ def objects_at(facts: Facts, resource: str, at_seconds: float) -> list[ObjectSta
             continue
         text = details[table.column("detail")[row]]
         detail: dict[str, Any] = json.loads(text) if text else {}
+        own = labels[table.column("labels")[row]]
         known = found.get(key)
         if known is None or kind == "ADDED":
-            found[key] = ObjectState(resource, *key, time, time, detail)
+            found[key] = ObjectState(resource, *key, time, time, detail, own)
         else:
-            known.changed_seconds = time
-            known.detail = detail
+            known.changed_seconds, known.detail, known.labels = time, detail, own
     return [found[key] for key in sorted(found)]
 
 

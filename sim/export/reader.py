@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,11 @@ def _read_csv(spec: TableSpec, path: Path) -> StoredTable:
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.reader(stream)
         header = next(reader, [])
-        if tuple(header) != spec.column_names():
-            raise _unreadable(path, "its columns are not those of this version")
+        absent = _absent_columns(spec, header, path)
         cells = list(zip(*reader, strict=True))
     if not cells:
         return _empty(spec)
+    cells += [("",) * len(cells[0])] * len(absent)
     columns: dict[str, npt.NDArray[Any]] = {}
     categories: dict[str, list[str]] = {}
     for column, texts in zip(spec.columns, cells, strict=True):
@@ -106,17 +106,32 @@ def _read_csv(spec: TableSpec, path: Path) -> StoredTable:
     return StoredTable(spec, columns, categories)
 
 
+def _absent_columns(spec: TableSpec, header: Sequence[str], path: Path) -> tuple[str, ...]:
+    """Return the columns at the end of a table that an older version did not write: labels.
+
+    Raises UserError E041 if the header differs in any other way.
+    """
+    names = spec.column_names()
+    absent = names[len(header) :]
+    if tuple(header) != names[: len(header)] or not set(absent) <= {"labels"}:
+        raise _unreadable(path, "its columns are not those of this version")
+    return absent
+
+
 def _read_parquet(spec: TableSpec, path: Path) -> StoredTable:
     try:
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError(f"reading {path.name}", "parquet") from error
     table = pq.read_table(path)
-    if tuple(table.column_names) != spec.column_names():
-        raise _unreadable(path, "its columns are not those of this version")
+    absent = _absent_columns(spec, table.column_names, path)
     columns: dict[str, npt.NDArray[Any]] = {}
     categories: dict[str, list[str]] = {}
     for column in spec.columns:
+        if column.name in absent:
+            columns[column.name] = np.zeros(table.num_rows, dtype=np.int32)
+            categories[column.name] = [""]
+            continue
         stored = table.column(column.name)
         if column.dtype == "text":
             array = stored.unify_dictionaries().combine_chunks()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("default", "web-a", "node-0", "10.0.0.2", 2),
         ("default", "web-c", "", "", 0),
     )):  # fmt: skip
-        recorder["pods"].append((0.0, index, namespace, name, "", "", 1, 100, 1, 0))
+        labels = f"app=web,slot={index}" if namespace == "default" else "component=etcd"
+        recorder["pods"].append((0.0, index, namespace, name, "", "", 1, 100, 1, 0, labels))
         transitions = (("scheduled", node), ("network_ready", ip), ("running", ip), ("ready", ip))
         recorder["pod_transitions"].append((0.0, index, "created", name))
         for offset, (transition, detail) in enumerate(transitions[: steps + 1 if steps else 0]):
@@ -49,7 +51,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("configmaps", "default", "settings", {}),
     )  # fmt: skip
     for resource, namespace, name, detail in rows:
-        recorder["objects"].append((0.0, resource, namespace, name, "ADDED", json.dumps(detail)))
+        labels = {"node-0": "zone=a", "node-1": "gpu=4,zone=b", "web": "app=web"}.get(name, "")
+        row = (0.0, resource, namespace, name, "ADDED", json.dumps(detail), labels)
+        recorder["objects"].append(row)
     for time, count in ((10.0, 1), (40.0, 2)):
         recorder["events"].append((
             time, "default", "Warning", "FailedScheduling", "Pod", "web-c", "default-scheduler",
@@ -67,7 +71,11 @@ CASES = (
     "endpointslices", "deployments.apps", "jobs", "cm", "events", "events -o wide",
     "pods --at 1.5s", "pods -o name", "pods web-a --no-headers", "pods -n empty", "statefulsets -A",
     "pods nobody", "gadgets", "pods --field-selector spec.nodeName=node-1",
-    "pods --field-selector status.phase!=Running",
+    "pods --field-selector status.phase!=Running", "pods -l app=web,slot!=2", "nodes -l gpu>3",
+    "nodes -l !gpu,zone", "pods -A -l component=etcd --show-labels", "pods -L app,slot",
+    "svc,po -l app=web", "all", "pod/web-a svc/web", "pods,deploy -o name -l app",
+    "pods --sort-by .spec.nodeName", "pods,svc -n empty", "po web-a nobody",
+    "deploy nobody --ignore-not-found", "deployments.batch", "nod",
 )  # fmt: skip
 
 
@@ -106,8 +114,39 @@ def test_csv_has_base_units(run_folder: str) -> None:
     assert get(run_folder, "statefulsets -o csv").out.startswith("name,ready,age")
 
 
+def test_sets_in_selectors(run_folder: str) -> None:
+    text = "slot in (1, 3),app notin (db)"
+    assert kubesim("get", "po", "-o", "name", "-l", text, run_folder).out == "pod/web-b\npod/web-c\n"
+
+
+def test_one_object_is_printed_bare(run_folder: str) -> None:
+    assert json.loads(get(run_folder, "pod web-a -o json").out)["kind"] == "Pod"
+    assert json.loads(get(run_folder, "pod/web-a -o json").out)["metadata"]["labels"] == {
+        "app": "web", "slot": "2",
+    }  # fmt: skip
+    assert json.loads(get(run_folder, "po,svc -o json").out)["kind"] == "List"
+
+
 def test_misuse(run_folder: str) -> None:
-    assert get(run_folder, "pods -l app=web").code == 2
+    assert get(run_folder, "pods -l app=web=x").code == 2
     assert get(run_folder, "pods --at soon").code == 2
-    assert get(run_folder, "pods --field-selector colour=red").code == 2
+    wrong = get(run_folder, "pods --field-selector spec.nodename=red")
+    assert (wrong.code, "did you mean spec.nodeName?" in wrong.err) == (2, True)
+    assert get(run_folder, "pods --sort-by .spec.nodename").code == 2
+    assert get(run_folder, "pods web-a -l app").code == 2
+    assert get(run_folder, "pod/web-a web-b").code == 2
     assert kubesim("get", "pods", "/nowhere").code == 104
+
+
+def test_a_run_without_labels(run_folder: str, tmp_path: Path) -> None:
+    """Runs of older versions can be read; asking them for labels is an error."""
+    shutil.copytree(run_folder, tmp_path / "old")
+    for name in ("pods", "objects"):
+        path = tmp_path / "old" / "facts" / f"{name}.csv"
+        rows = list(csv.reader(path.read_text().splitlines()))
+        with path.open("w", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(row[:-1] for row in rows)
+    old = str(tmp_path / "old")
+    assert get(old, "pods").out == get(run_folder, "pods").out
+    refused = get(old, "pods -l app=web")
+    assert (refused.code, "recorded no labels" in refused.err) == (104, True)

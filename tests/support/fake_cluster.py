@@ -96,10 +96,11 @@ class FakeCluster:
                 "status": "Ready", "roles": "<none>", "version": "v1.36.2",
                 "internal_ip": f"192.168.0.{index + 1}",
             }, sort_keys=True, separators=(",", ":"))  # fmt: skip
-            self.tables["objects"].append((0.0, "nodes", "", f"node-{index}", "ADDED", detail))
+            self.tables["objects"].append((0.0, "nodes", "", f"node-{index}", "ADDED", detail, ""))
         self.tables["objects"].append((
             0.0, "services", self.namespace, "web", "ADDED",
             json.dumps({"type": "ClusterIP", "cluster_ip": "172.16.0.9", "ports": "80/TCP"}),
+            "",
         ))  # fmt: skip
         self.engine.call_later(0.0, self._next)
         self.engine.call_later(1.0, self._sample)
@@ -131,7 +132,7 @@ class FakeCluster:
         etcd = engine.stream("fake/etcd")
         name = f"web-{uid:05d}"
         tables["pods"].append((now, uid, self.namespace, name, "ReplicaSet", "web", 1, 100,
-                               128 << 20, 0))  # fmt: skip
+                               128 << 20, 0, "app=web"))  # fmt: skip
         tables["pod_transitions"].append((now, uid, "created", ""))
         controller = "system:serviceaccount:kube-system:replicaset-controller"
         self._request(now, "create", "pods", controller, 0.02 + stream.exponential(0.05))

@@ -8,7 +8,9 @@ from sim.export.cluster_state import events_at, objects_at, pods_at, resources_r
 
 
 def pod(recorder: Recorder, uid: int, created: float, *steps: tuple[float, str, str]) -> None:
-    recorder["pods"].append((created, uid, "default", f"pod-{uid}", "ReplicaSet", "rs", 2, 1, 1, 0))
+    recorder["pods"].append(
+        (created, uid, "default", f"pod-{uid}", "ReplicaSet", "rs", 2, 1, 1, 0, "app=web,tier=a")
+    )
     recorder["pod_transitions"].append((created, uid, "created", ""))
     for time, transition, detail in steps:
         recorder["pod_transitions"].append((time, uid, transition, detail))
@@ -32,6 +34,7 @@ def test_a_pod_through_its_life() -> None:
         ("Terminating", "node-3", "10.0.3.7", 2),
     ]  # fmt: skip
     assert pods_at(recorder, 9.0) == []
+    assert found.labels == {"app": "web", "tier": "a"}
 
 
 def test_finished_pods() -> None:
@@ -55,9 +58,10 @@ def test_objects_are_what_was_committed_last() -> None:
         (2.0, "b", "MODIFIED", '{"ready":3}'), (3.0, "a", "DELETED", "{}"),
         (4.0, "a", "ADDED", '{"ready":9}'),
     ):  # fmt: skip
-        recorder["objects"].append((time, "deployments", "default", name, kind, text))
+        recorder["objects"].append((time, "deployments", "default", name, kind, text, f"app={name}"))
     assert [item.name for item in objects_at(recorder, "deployments", 2.5)] == ["a", "b"]
     (b,) = objects_at(recorder, "deployments", 3.5)
+    assert b.labels == {"app": "b"}
     assert (b.detail, b.created_seconds, b.changed_seconds) == ({"ready": 3}, 1.0, 2.0)
     again = objects_at(recorder, "deployments", 5.0)[0]
     assert (again.name, again.created_seconds) == ("a", 4.0)
