@@ -53,6 +53,9 @@ class Place:
     key_mark: Mark | None = None
     key_span: int = 1
     keyed: dict[str, Place] = field(default_factory=dict)
+    """By key; of repeated keys the last, with what the others held."""
+    first_marks: dict[str, Mark] = field(default_factory=dict)
+    """Where repeated keys stood first."""
     listed: list[Place] = field(default_factory=list)
 
 
@@ -84,11 +87,14 @@ def read_places(source: Source, start_line: int, end_line: int) -> tuple[Place, 
     problems: list[Problem] = []
     root = Place(Mark(start_line + 1, 1))
     key: tuple[str, Mark, int] | None = None
+    repeated: list[tuple[Place, Place]] = []
     stack: list[tuple[Place, bool, tuple[str, Mark, int] | None]] = [(root, False, None)]
     while True:
         event: Any = events.get_event()
         kind = event.__class__
         if event is None or kind is StreamEndEvent or kind is DocumentEndEvent:
+            for last, before in repeated:
+                last.keyed = {**before.keyed, **last.keyed}
             return (root.listed[0] if root.listed else root), problems
         if kind is MappingEndEvent or kind is SequenceEndEvent:
             _, _, key = stack.pop()
@@ -103,13 +109,15 @@ def read_places(source: Source, start_line: int, end_line: int) -> tuple[Place, 
                 continue
             name = event.value if kind is ScalarEvent else f"*{event.anchor}"
             if name in parent.keyed:
-                problems.append(_repeated_key(source, name, parent.keyed[name], mark, span))
+                problems.append(_repeated_key(source, name, parent, mark, span))
             key = (name, mark, span)
             continue
         place = Place(mark, span)
         if in_map and key is not None:
             name, place.key_mark, place.key_span = key
-            parent.keyed.setdefault(name, place)
+            if name in parent.keyed:
+                repeated.append((place, parent.keyed[name]))
+            parent.keyed[name] = place
             key = None
         else:
             parent.listed.append(place)
@@ -123,12 +131,14 @@ def _mark_and_span(event: Any, start_line: int) -> tuple[Mark, int]:
     return Mark(start.line + start_line + 1, start.column + 1), max(1, span)
 
 
-def _repeated_key(source: Source, name: str, first: Place, mark: Mark, span: int) -> Problem:
-    assert first.key_mark is not None
+def _repeated_key(source: Source, name: str, parent: Place, mark: Mark, span: int) -> Problem:
+    before = parent.keyed[name].key_mark
+    assert before is not None
+    first = parent.first_marks.setdefault(name, before)
     return Problem(
         code="E004",
         message=f'the key "{name}" stands here again, first at '
-        f"{source.path}:{first.key_mark.line}:{first.key_mark.column}",
+        f"{source.path}:{first.line}:{first.column}",
         file=source.path,
         line=mark.line,
         column=mark.column,

@@ -51,6 +51,7 @@ class ReadDocument(NamedTuple):
     start_line: int
     end_line: int
     repeated: bool
+    """Whether a key was repeated; the last value counts, mappings are joined."""
 
 
 class ValueReader:
@@ -96,7 +97,7 @@ class ValueReader:
         next_event = self._events.get_event
         plain, keys = self._plain, self._keys
         anchors = _Anchors()
-        repeated = False
+        repeated: list[tuple[Any, str, Any]] = []
         root: list[Any] = []
         container: Any = root
         is_map = False
@@ -112,7 +113,8 @@ class ValueReader:
                     key = keys.get(text) if event.implicit[0] else text
                     if key is None or event.tag is not None or event.anchor is not None:
                         key = self._key(event, anchors)
-                    repeated = repeated or key in container
+                    if key in container:
+                        repeated.append((container, key, container[key]))
                     continue
                 value = plain.get(text, _MISSING) if event.implicit[0] else text
                 if value is _MISSING or event.tag is not None or event.anchor is not None:
@@ -142,7 +144,8 @@ class ValueReader:
                 value = self._alias(event, anchors)
                 if is_map and key is _NO_KEY:
                     key = value if isinstance(value, str) else str(self._container_as_key(event))
-                    repeated = repeated or key in container
+                    if key in container:
+                        repeated.append((container, key, container[key]))
                     continue
             if is_map:
                 container[key] = value
@@ -150,7 +153,8 @@ class ValueReader:
             else:
                 container.append(value)
                 if not stack:
-                    return root[0], repeated
+                    _join_repeated(repeated)
+                    return root[0], bool(repeated)
 
     # ------------------------------------------------------------------------------------- scalars
     def _scalar(self, event: Any, anchors: _Anchors) -> Any:
@@ -270,6 +274,15 @@ class ValueReader:
                 hint=hint,
             )
         )
+
+
+def _join_repeated(repeated: list[tuple[Any, str, Any]]) -> None:
+    """Put what the first of two equal keys held beside what the last holds, to check both."""
+    for container, key, before in reversed(repeated):
+        last = container[key]
+        if isinstance(before, dict) and isinstance(last, dict) and before is not last:
+            for inner, value in before.items():
+                last.setdefault(inner, value)
 
 
 class _Anchors:

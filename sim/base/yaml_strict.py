@@ -36,11 +36,15 @@ __all__ = [
     "ends_without_newline",
     "load_document",
     "load_documents",
+    "read_document",
+    "read_documents",
     "read_text",
 ]
 
 PROBLEMS_MAX: Final = 100
 """A file with more problems than this is not read to its end."""
+
+NOT_A_MAPPING: Final = "a document that is not a mapping"
 
 KeyPath = Sequence[str | int]
 """Keys and list positions from the top of a document."""
@@ -121,18 +125,48 @@ def load_document(
         UserError: the file cannot be read, is not YAML, repeats a key, holds no or several
             documents, or something else than a mapping; all problems at once.
     """
-    source = Source(str(path), read_text(path) if text is None else text)
-    documents = list(_read(source, dialect))
+    document, problems = read_document(path, text, dialect=dialect)
+    if problems:
+        raise UserError(problems)
+    return document
+
+
+def read_document(
+    path: str | Path, text: str | None = None, *, dialect: Dialect = Dialect.EXPERIMENT
+) -> tuple[Document, list[Problem]]:
+    """The only document of a file and the faults in it, so that its content can be checked too.
+
+    A value that cannot be read is None; of repeated keys the last one counts, and mappings under
+    them are joined. Nobody may act on a document with faults.
+
+    Raises:
+        UserError: there is no single mapping to speak of; all problems at once.
+    """
+    documents, problems = read_documents(path, text, dialect=dialect)
+    file = str(path)
     if len(documents) == 1 and isinstance(documents[0].data, dict):
-        return documents[0]
-    if not documents:
-        problem = Problem(code="E005", message="the file is empty", file=source.path)
-    elif len(documents) > 1:
-        problem = documents[1].problem("E005", "a second document: one is allowed here")
-    else:
+        return documents[0], problems
+    if len(documents) > 1:
+        problems.append(documents[1].problem("E005", "a second document: one is allowed here"))
+    elif documents:
         kind = "list" if isinstance(documents[0].data, list) else "single value"
-        problem = documents[0].problem("E005", f"a {kind} instead of a mapping")
-    raise UserError(problem)
+        problems.append(documents[0].problem("E005", f"a {kind} instead of a mapping"))
+    elif not problems:
+        problems.append(Problem(code="E005", message="the file is empty", file=file))
+    raise UserError(problems)
+
+
+def read_documents(
+    path: str | Path, text: str | None = None, *, dialect: Dialect = Dialect.KUBERNETES
+) -> tuple[list[Document], list[Problem]]:
+    """All documents of a file that are not empty, faulty ones too, and all faults in them.
+
+    Raises:
+        UserError: the file cannot be read, or is not text.
+    """
+    source = Source(str(path), read_text(path) if text is None else text)
+    problems: list[Problem] = []
+    return list(_read(source, dialect, problems, keep_faulty=True)), problems
 
 
 def load_documents(
@@ -148,11 +182,13 @@ def load_documents(
     """
     source = Source(str(path), read_text(path) if text is None else text)
     problems: list[Problem] = []
-    for document in _read(source, dialect):
+    others: list[Problem] = []
+    for document in _read(source, dialect, problems, keep_faulty=False):
         if isinstance(document.data, dict):
             yield document
         else:
-            problems.append(document.problem("E005", "a document that is not a mapping"))
+            others.append(document.problem("E005", NOT_A_MAPPING))
+    problems += others
     if problems:
         raise UserError(problems)
 
@@ -190,15 +226,18 @@ def ends_without_newline(document: Document) -> bool:
     return document.end_line >= text.count("\n") and not text.endswith("\n")
 
 
-def _read(source: Source, dialect: Dialect) -> Iterator[Document]:
-    """All documents that are not empty; raises UserError at the end if anything was wrong."""
-    problems: list[Problem] = []
+def _read(
+    source: Source, dialect: Dialect, problems: list[Problem], *, keep_faulty: bool
+) -> Iterator[Document]:
+    """All documents that are not empty, with or without faulty ones; adds to ``problems``."""
     start_line = 0
     text = source.text
     while len(problems) < PROBLEMS_MAX:
         reader = ValueReader(source, text, start_line, dialect, problems)
         try:
-            yield from _good_documents(source, reader, dialect, problems)
+            yield from _documents(source, reader, dialect, problems, keep_faulty)
+            break
+        except UserError:  # nested or aliased without bound: noted, and no use in going on
             break
         except YAMLError as error:
             problems.append(syntax_problem(source, error, start_line))
@@ -207,19 +246,18 @@ def _read(source: Source, dialect: Dialect) -> Iterator[Document]:
             break
         start_line = resumed
         text = "\n".join(source.lines[start_line:])
-    if problems:
-        raise UserError(problems)
 
 
-def _good_documents(
-    source: Source, reader: ValueReader, dialect: Dialect, problems: list[Problem]
-) -> Iterator[Document]:
+def _documents(
+    source: Source, reader: ValueReader, dialect: Dialect, problems: list[Problem],
+    keep_faulty: bool,
+) -> Iterator[Document]:  # fmt: skip
     before = len(problems)
     for read in reader.documents():
         if read.repeated:
             _, repeated = read_places(source, read.start_line, read.end_line)
             problems.extend(repeated)
-        if read.data is not None and len(problems) == before:
+        if read.data is not None and (keep_faulty or len(problems) == before):
             yield Document(read.data, source, read.start_line, read.end_line, dialect)
         before = len(problems)
         if before >= PROBLEMS_MAX:

@@ -58,8 +58,8 @@ def demand(params: ClusterParams, operations: Sequence[Operation]) -> Demand:
     kinds = [node_from_manifest(item) for item in nodes]
     _check_capacity(kinds, problems)
     pod_count = 0
-    for operation in operations:
-        pod_count += _pods(operation, kinds, problems)
+    for index, operation in enumerate(operations):
+        pod_count += _pods(operation, kinds, problems, _place(index))
     _check_services(operations, problems)
     count = node_count + joining_count
     return Demand(
@@ -95,7 +95,13 @@ def _fits_nowhere(cpu_millicores: int, memory_bytes: int, nodes: list[Node]) -> 
     )
 
 
-def _pods(operation: Operation, nodes: list[Node], problems: list[Problem]) -> int:
+def _place(index: int) -> str:
+    return f"spec.workload.{index}"
+
+
+def _pods(
+    operation: Operation, nodes: list[Node], problems: list[Problem], place: str
+) -> int:
     """Return how many pods an operation asks for; note those that fit on no node."""
     if isinstance(operation, ApplyManifests):
         return _manifest_pods(operation, nodes, problems)
@@ -110,9 +116,8 @@ def _pods(operation: Operation, nodes: list[Node], problems: list[Problem]) -> i
         and not shape.manifest
         and _fits_nowhere(shape.cpu_millicores, shape.memory_bytes, nodes)
     ):
-        problems.append(
-            Problem(code="W004", message=f"{count:,} pods of {_name(operation)} fit on no node")
-        )
+        message = f"{count:,} pods of {_name(operation)} fit on no node"
+        problems.append(Problem(code="W004", message=message, file=place))
     return count
 
 
@@ -140,7 +145,7 @@ def _check_services(operations: Sequence[Operation], problems: list[Problem]) ->
         for operation in operations
         if isinstance(shape := getattr(operation, "pod", None), PodShape)
     ]
-    for operation in operations:
+    for index, operation in enumerate(operations):
         if not isinstance(operation, CreateServices) or not operation.selector:
             continue
         if "{index}" in "".join(operation.selector.values()):
@@ -151,6 +156,7 @@ def _check_services(operations: Sequence[Operation], problems: list[Problem]) ->
                 Problem(
                     code="W003",
                     message=f"no pod of the workload matches the Services of {_name(operation)}",
+                    file=_place(index),
                 )
             )
 

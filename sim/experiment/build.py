@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,16 +82,22 @@ def build_experiment(tree: Tree, backend: Backend) -> Loaded:
         )  # fmt: skip
     spec = _bind_spec(data.get("spec"), backend, origins)
     if origins.problems:
-        raise UserError(_in_order(origins.problems))
+        raise UserError(in_order(origins.problems, origins.unreadable))
     assert isinstance(metadata, Metadata)
     assert isinstance(spec, Spec)
     return Loaded(Experiment(metadata=metadata, spec=spec), tree, list(tree.warnings))
 
 
-def _in_order(problems: list[Problem]) -> list[Problem]:
+def in_order(
+    problems: Sequence[Problem], unreadable: AbstractSet[Problem] = frozenset()
+) -> list[Problem]:
     """Problems by place, without repetitions; files in the order in which they were met."""
     files = list(dict.fromkeys(problem.file or "" for problem in problems))
-    distinct = list(dict.fromkeys(problems))
+    taken = {(item.file, item.line, item.column) for item in unreadable if item.line}
+    distinct = [
+        item for item in dict.fromkeys(problems)
+        if item in unreadable or (item.file, item.line, item.column) not in taken
+    ]  # fmt: skip
     return sorted(
         distinct,
         key=lambda item: (files.index(item.file or ""), item.line or 0, item.column or 0),
@@ -141,6 +148,10 @@ def _bind_spec(data: Any, backend: Backend, origins: Origins) -> Spec | None:
         sweep = bind(SweepSpec, data["sweep"], ("spec", "sweep"), origins)
     thresholds = _bind_thresholds(data.get("thresholds"), origins)
     profile = _bind_profile(data.get("profile", ""), backend, origins)
+    if origins.problems and backend.check is not None:
+        # A run checks the objects itself; here they are read to tell all faults at once.
+        told = backend.check(cluster, [item for item in workload if item is not None])
+        origins.problems += [problem for problem in told if not problem.is_warning]
     run = sections["run"]
     if isinstance(run, RunSpec) and run.stop == "duration" and run.duration_seconds is None:
         origins.add("E011", "stop: duration needs durationSeconds", ("spec", "run", "stop"))

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sim.base.errors import Problem, UserError
 from sim.base.spelling import nearest
-from sim.base.yaml_strict import Document, ends_without_newline, load_document
+from sim.base.yaml_strict import Document, ends_without_newline, load_document, read_document
 from sim.experiment.origin import Origin, Origins, TreePath
 
 IMPORT: Final = "import"
@@ -48,15 +48,16 @@ def load_tree(
         text: content to use instead of the file's.
         overrides: ``path=value`` texts, applied last.
 
-    Problems of imports and overrides are left in ``origins`` so that the check goes on.
+    Repeated keys, unreadable values, and problems of imports and overrides are left in ``origins``
+    so that the check goes on.
 
     Raises:
         UserError: the experiment file itself is missing or not YAML.
     """
-    document = load_document(path, text)
+    document, problems = read_document(path, text)
     file = Path(path)
     folder = file.parent if text is None else Path()
-    origins = Origins()
+    origins = Origins(problems=problems, unreadable=set(problems))
     tree = Tree(document.data, origins, folder, document.source.text, [file], [])
     merger = _Merger(origins, tree.files)
     merged = merger.resolve(document.data, (), document, (), folder, (file.resolve(),))
@@ -211,10 +212,12 @@ class _Merger:
             )
             return None
         try:
-            imported = load_document(file)
+            imported, problems = read_document(file)
         except UserError as error:
             self.origins.problems.extend(error.problems)
             return None
+        self.origins.problems.extend(problems)
+        self.origins.unreadable.update(problems)
         self.files.append(file)
         return imported, file
 

@@ -13,17 +13,39 @@ from sim.base.objects import APIObject, Pod, PodTemplate, Service
 from sim.base.quantity import QuantityError, cpu_millicores, memory_bytes
 from sim.cluster.params import ClusterParams, NodePoolParams
 from sim.cluster.scheduler_settings import scheduler_settings
-from sim.workload.manifests import Manifests, ObjectReader, load_manifests
+from sim.workload.manifests import Manifests, ObjectReader, read_manifests
 from sim.workload.object_reader import template_of
 from sim.workload.operations import ApplyManifests
 from sim.workload.pod_templates import PodTemplates
 
 Capacity = Mapping[str, int]
+Places = dict[int, tuple[Manifests, int]]
+"""Where objects were read, by their identity."""
 
 
-def check_objects(params: ClusterParams, operations: Sequence[Any]) -> list[Problem]:
-    """Return errors and warnings about nodes and applied manifests, all at once."""
+def check_objects(params: ClusterParams | None, operations: Sequence[Any]) -> list[Problem]:
+    """Return errors and warnings about nodes and applied manifests, all at once.
+
+    ``params`` is None if the cluster's own settings are wrong: only manifests are read then.
+    """
     problems: list[Problem] = []
+    capacities = [] if params is None else _capacities(params, problems)
+    objects: list[APIObject] = []
+    places: Places = {}
+    for operation in operations:
+        if isinstance(operation, ApplyManifests):
+            objects += _read(operation.manifests, problems, places)
+    templates = [
+        (item, template, count) for item in objects
+        if (template := _template(item)) is not None and (count := _pod_count(item)) > 0
+    ]  # fmt: skip
+    if capacities:
+        problems += _fits_nowhere(templates, capacities, places)
+    problems += _services_without_pods(objects, templates, places)
+    return problems
+
+
+def _capacities(params: ClusterParams, problems: list[Problem]) -> list[Capacity]:
     try:
         scheduler_settings(params.control_plane)
     except UserError as error:
@@ -33,18 +55,7 @@ def check_objects(params: ClusterParams, operations: Sequence[Any]) -> list[Prob
         capacities += _node_capacities(path, problems)
     if params.nodes.openb_csv:
         capacities += _openb_capacities(params.nodes.openb_csv, problems)
-    objects: list[APIObject] = []
-    for operation in operations:
-        if isinstance(operation, ApplyManifests):
-            objects += _read(operation.manifests, problems)
-    templates = [
-        (item, template, count) for item in objects
-        if (template := _template(item)) is not None and (count := _pod_count(item)) > 0
-    ]  # fmt: skip
-    if capacities:
-        problems += _fits_nowhere(templates, capacities)
-    problems += _services_without_pods(objects, templates)
-    return problems
+    return capacities
 
 
 def _template(item: APIObject) -> PodTemplate | None:
@@ -70,11 +81,8 @@ def _amount(resource: str, value: Any) -> int:
 
 
 def _node_capacities(path: str, problems: list[Problem]) -> list[Capacity]:
-    try:
-        manifests = load_manifests(path)
-    except UserError as error:
-        problems += error.problems
-        return []
+    manifests = read_manifests(path)
+    problems += manifests.problems
     problems += manifests.warnings
     found = []
     for index, manifest in enumerate(manifests):
@@ -130,21 +138,33 @@ def _openb_capacities(path: str, problems: list[Problem]) -> list[Capacity]:
     ]
 
 
-def _read(paths: Sequence[str], problems: list[Problem]) -> list[APIObject]:
+def _read(paths: Sequence[str], problems: list[Problem], places: Places) -> list[APIObject]:
     reader = ObjectReader(PodTemplates())
+    manifests = read_manifests(*paths)
+    problems += manifests.problems
+    problems += manifests.warnings
     try:
-        manifests = load_manifests(*paths)
-        problems += manifests.warnings
         objects = reader.read(manifests)
     except UserError as error:
         problems += error.problems
         return []
     problems += reader.warnings
+    for item, position in zip(objects, reader.positions, strict=True):
+        places[id(item)] = (manifests, position)
     return objects
 
 
+def _warning(
+    code: str, message: str, item: APIObject, path: Sequence[str], places: Places
+) -> Problem:
+    """Return a warning that points at what was said of an object."""
+    manifests, position = places[id(item)]
+    return manifests.problem(position, code, message, path)
+
+
 def _fits_nowhere(
-    templates: Sequence[tuple[APIObject, PodTemplate, int]], capacities: Sequence[Capacity]
+    templates: Sequence[tuple[APIObject, PodTemplate, int]], capacities: Sequence[Capacity],
+    places: Places,
 ) -> list[Problem]:
     """Warn, once per shape, of pods larger than every node; selectors are not looked at."""
     distinct = {tuple(sorted(capacity.items())): capacity for capacity in capacities}
@@ -164,12 +184,13 @@ def _fits_nowhere(
             first, known = counts.get(key, (item, 0))
             counts[key] = (first, known + count)
     return [
-        Problem(
-            code="W004",
-            message=f"{count:,} pod{'s' if count > 1 else ''} such as"
+        _warning(
+            "W004",
+            f"{count:,} pod{'s' if count > 1 else ''} such as"
             f" {first.namespace}/{first.name} fit on no node: each asks for "
             + ", ".join(_shown(name, amount) for name, amount in key if amount),
-        )
+            first, ("spec",), places,
+        )  # fmt: skip
         for key, (first, count) in counts.items()
     ]
 
@@ -181,20 +202,23 @@ def _shown(resource: str, amount: int) -> str:
 
 
 def _services_without_pods(
-    objects: Sequence[APIObject], templates: Sequence[tuple[APIObject, PodTemplate, int]]
+    objects: Sequence[APIObject], templates: Sequence[tuple[APIObject, PodTemplate, int]],
+    places: Places,
 ) -> list[Problem]:
     labels: dict[str, list[Mapping[str, str]]] = {}
     for item, template, _ in templates:
         own = item.labels if isinstance(item, Pod) else template.labels
         labels.setdefault(item.namespace, []).append(own)
-    found = []
+    found: list[Service] = []
     for item in objects:
         if not isinstance(item, Service) or item.selector is None:
             continue
         if not any(item.selector.matches(known) for known in labels.get(item.namespace, ())):
-            found.append(f"{item.namespace}/{item.name}")
+            found.append(item)
     if not found:
         return []
-    shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    names = [f"{item.namespace}/{item.name}" for item in found[:5]]
+    shown = ", ".join(names) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
     plural = "s select" if len(found) > 1 else " selects"
-    return [Problem(code="W003", message=f"{len(found)} Service{plural} no pod: {shown}")]
+    message = f"{len(found)} Service{plural} no pod: {shown}"
+    return [_warning("W003", message, found[0], ("spec", "selector"), places)]

@@ -30,6 +30,9 @@ class Origins:
 
     by_path: dict[TreePath, Origin] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    unreadable: set[Problem] = field(default_factory=set)
+    """Those among the problems that reading the text found: what else is said of the same place
+    only follows from them."""
 
     def find(self, path: Sequence[str | int]) -> Origin:
         """Return the origin of a path of the merged tree."""

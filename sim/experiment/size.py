@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sim.base.errors import UserError
+from sim.base.errors import Problem, UserError
 from sim.experiment.backend import Backend, Demand
-from sim.experiment.build import Loaded
+from sim.experiment.build import Loaded, in_order
 from sim.experiment.machine import memory_bytes, memory_limit_bytes
 
 
@@ -17,15 +17,15 @@ def check_size(loaded: Loaded, backend: Backend, *, thorough: bool = False) -> D
         UserError: no nodes, impossible objects, or more memory or events than there may be.
     """
     spec = loaded.experiment.spec
-    demand = backend.demand(spec.cluster, spec.workload)
     origins = loaded.tree.origins
-    told = list(demand.problems)
+    seen: list[Problem] = []
     if thorough and backend.check is not None:
-        told += backend.check(spec.cluster, spec.workload)
-        # The closer look also knows the place: it replaces what the estimate said.
-        placed = {problem.code for problem in told if problem.file}
-        told = [problem for problem in told if problem.file or problem.code not in placed]
-        told = list(dict.fromkeys(told))
+        seen += backend.check(spec.cluster, spec.workload)
+        errors = [problem for problem in seen if not problem.is_warning]
+        if errors:  # the estimate would stop at the first of them
+            raise UserError(in_order(errors))
+    demand = backend.demand(spec.cluster, spec.workload)
+    told = list(dict.fromkeys([*demand.problems, *seen]))
     problems = [problem for problem in told if not problem.is_warning]
     loaded.warnings += [problem for problem in told if problem.is_warning]
     cluster = ("spec", "cluster")

@@ -67,7 +67,7 @@ STRUCTURES: Final[Mapping[str, Structure]] = MappingProxyType({
         **_many("bool", "stdin stdinOnce tty"), securityContext="object",
     ),
     "ContainerPort": _fields(
-        name="text", containerPort="int!", hostPort="int", hostIP="text", protocol="text",
+        name="text", containerPort="port!", hostPort="int", hostIP="text", protocol="text",
     ),
     "Resources": _fields(requests="quantities", limits="quantities", claims="~[object]"),
     "Probe": _fields(
@@ -193,10 +193,10 @@ STRUCTURES: Final[Mapping[str, Structure]] = MappingProxyType({
         allocateLoadBalancerNodePorts="bool",
     ),
     "ServicePort": _fields(
-        name="text", port="int!", targetPort="intOrText", protocol="text", nodePort="int",
+        name="text", port="port!", targetPort="intOrText", protocol="text", nodePort="int",
         appProtocol="text",
     ),
-    "SlicePort": _fields(name="text", port="int", protocol="text", appProtocol="text"),
+    "SlicePort": _fields(name="text", port="port", protocol="text", appProtocol="text"),
     "SliceEndpoint": _fields(
         addresses="[text]!", conditions="Conditions", nodeName="text", targetRef="Reference",
         zone="text", hostname="text", hints="object", deprecatedTopology="object",

@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from sim.base.errors import Problem, UserError
-from sim.base.yaml_strict import Dialect, Document, ends_without_newline, load_documents
+from sim.base.yaml_strict import (
+    NOT_A_MAPPING,
+    Dialect,
+    Document,
+    ends_without_newline,
+    read_documents,
+)
 from sim.workload.object_reader import ObjectReader, ReadReport, node_from_manifest
 
-__all__ = ["Manifests", "ObjectReader", "ReadReport", "load_manifests", "node_from_manifest"]
+__all__ = ["Manifests", "ObjectReader", "ReadReport", "load_manifests", "node_from_manifest",
+           "read_manifests"]  # fmt: skip
 
 
 class Manifests(list[dict[str, Any]]):
@@ -26,6 +33,8 @@ class Manifests(list[dict[str, Any]]):
         self.sources: list[tuple[Document, tuple[str | int, ...]]] = []
         """Document and path inside it of each object, in the same order."""
         self.warnings: list[Problem] = []
+        self.problems: list[Problem] = []
+        """Faults of the text; nobody may act on objects of a file that has any."""
 
     def problem(
         self, index: int, code: str, message: str, path: Iterable[str | int] = (), **details: Any
@@ -44,43 +53,49 @@ def load_manifests(*paths: str | Path) -> Manifests:
         UserError: a file cannot be read, is not YAML, is cut off or holds something else than
             objects; the problems of all files at once.
     """
+    found = read_manifests(*paths)
+    if found.problems:
+        raise UserError(found.problems)
+    return found
+
+
+def read_manifests(*paths: str | Path) -> Manifests:
+    """Read manifest files as `load_manifests` does, faulty ones too, to tell all faults at once."""
     found = Manifests()
-    problems: list[Problem] = []
     for path in paths:
         try:
             status = Path(path).stat()
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         except OSError:
             stamp = (0, 0, 0)  # reading it says why
-        try:
-            read = _read_file(str(path), stamp)
-        except UserError as error:
-            problems.extend(error.problems)
-            continue
+        read = _read_file(str(path), stamp)
         found.extend(read)
         found.sources.extend(read.sources)
         found.warnings.extend(read.warnings)
-    if problems:
-        raise UserError(problems)
+        found.problems.extend(read.problems)
     return found
 
 
 @lru_cache(maxsize=8)
 def _read_file(path: str, stamp: tuple[int, int, int]) -> Manifests:  # noqa: ARG001 - cache key
     found = Manifests()
-    problems: list[Problem] = []
-    last: Document | None = None
-    for document in load_documents(path, dialect=Dialect.KUBERNETES):
-        last = document
-        _take(document, document.data, (), found, problems)
-    if last is None:
+    try:
+        documents, problems = read_documents(path, dialect=Dialect.KUBERNETES)
+    except UserError as error:
+        found.problems.extend(error.problems)
+        return found
+    for document in documents:
+        if isinstance(document.data, dict):
+            _take(document, document.data, (), found, problems)
+        else:
+            problems.append(document.problem("E005", NOT_A_MAPPING))
+    if not documents and not problems:
         problems.append(Problem(code="E005", message="no object in it", file=path))
-    elif ends_without_newline(last):
+    elif documents and ends_without_newline(documents[-1]):
         found.warnings.append(
             Problem(code="W007", message="the file may be cut off", file=path)
         )
-    if problems:
-        raise UserError(problems)
+    found.problems = problems
     return found
 
 

@@ -63,6 +63,8 @@ class ObjectReader:
     ) -> None:
         self.templates = templates
         self.report = ReadReport()
+        self.positions: list[int] = []
+        """Position among the manifests of each object that was read last."""
         self._conversion = Conversion(templates, service_address)
         self._template_fields: dict[str, tuple[Path, ...]] = {}
         self._generated_count = 0
@@ -100,6 +102,7 @@ class ObjectReader:
         self.read_priority_classes(manifests)
         problems: list[Problem] = []
         objects: list[APIObject] = []
+        self.positions = []
         seen: set[tuple[str, str, str]] = set()
         for index, manifest in enumerate(manifests):
             found = Findings()
@@ -110,6 +113,7 @@ class ObjectReader:
                     found.add("E034", f"{_title(manifest)} is there twice", ("metadata", "name"))
                 seen.add(identity)
                 objects.append(made)
+                self.positions.append(index)
             if found.faults:
                 problems += [_problem(manifests, index, fault) for fault in found.faults]
                 if len(problems) >= PROBLEMS_MAX:

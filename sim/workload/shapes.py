@@ -41,6 +41,8 @@ class Findings:
 
 Check = Callable[[Any, Path, Findings], None]
 
+_PORT_MAX: Final = 65_535
+
 _KIND_WORDS: Final = {dict: "mapping", list: "list", str: "text", bool: "true or false",
                       int: "number", float: "number"}  # fmt: skip
 
@@ -73,6 +75,13 @@ def _count(value: Any, path: Path, found: Findings) -> None:
         found.add("E012", f"a whole number is expected, not a {_is(value)}", path)
     elif value < 0:
         found.add("E013", f"{value} is negative", path)
+
+
+def _port(value: Any, path: Path, found: Findings) -> None:
+    if value.__class__ is not int:
+        found.add("E012", f"a port number is expected, not a {_is(value)}", path)
+    elif not 0 < value <= _PORT_MAX:
+        found.add("E013", f"{value} is not a port: 1 to {_PORT_MAX}", path)
 
 
 def _int_or_text(value: Any, path: Path, found: Findings) -> None:
@@ -131,6 +140,7 @@ _SIMPLE: Final[Mapping[str, Check]] = {
     "bool": _bool,
     "int": _int,
     "count": _count,
+    "port": _port,
     "quantity": _quantity,
     "intOrText": _int_or_text,
     "object": _object,

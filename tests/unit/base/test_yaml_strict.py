@@ -19,6 +19,7 @@ from sim.base.yaml_strict import (
     ends_without_newline,
     load_document,
     load_documents,
+    read_document,
     read_text,
 )
 
@@ -206,7 +207,7 @@ def test_reading_goes_on_after_a_broken_document() -> None:
         "a: 1\n---\nb: [1\n---\nc: 'x\n---\nok: y\nq: .nan\n---\nz: 1\nz: 2\n--- {x: 1}\n---\n- 5\n"
     )
     assert places_of(text, KUBE) == [
-        ("E002", 4, 1), ("E002", 6, 1), ("E008", 8, 4), ("E004", 11, 1)
+        ("E002", 4, 1), ("E002", 6, 1), ("E008", 8, 4), ("E004", 11, 1), ("E005", 14, 1)
     ]  # fmt: skip
     seen: list[Any] = []
     with pytest.raises(UserError):
@@ -355,3 +356,21 @@ def test_real_manifests_equal_pyyaml_and_cost_little(shared_dir: Path) -> None:
     wanted = list(yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader))
     assert [document.data for document in load_documents(path)] == wanted
     assert len(wanted) == 100
+
+
+def test_faulty_documents_can_still_be_checked() -> None:
+    """Repeated keys: the last value counts, mappings are joined, places lead to each."""
+    text = "a: 1\na: 2\nb: {x: 1, y: {p: 1}}\nb: {z: 010, y: {q: 2}}\nb: {w: 4}\n"
+    document, problems = read_document("f.yaml", text)
+    assert [(item.code, item.line) for item in problems] == [
+        ("E008", 4), ("E004", 2), ("E004", 4), ("E004", 5),
+    ]  # fmt: skip
+    assert all("first at f.yaml:3:1" in item.message for item in problems[2:])
+    assert document.data == {
+        "a": 2, "b": {"w": 4, "z": None, "y": {"q": 2}, "x": 1},
+    }  # fmt: skip
+    assert [document.mark(("b", key)).line for key in "wzx"] == [5, 4, 3]
+    with pytest.raises(UserError):
+        load_document("f.yaml", text)
+    with pytest.raises(UserError):
+        read_document("f.yaml", "a: [1\n")

@@ -188,6 +188,26 @@ def test_all_problems_are_told_at_once(tmp_path: Path, repository_dir: Path, mon
     assert text == golden.read_text(encoding="utf-8")
 
 
+def test_faults_of_the_text_are_told_together_with_all_others(tmp_path: Path) -> None:
+    """Repeated keys and unreadable numbers hide neither each other nor what is wrong besides."""
+    (tmp_path / "part.yaml").write_text("podsPerSecond: 1\npodsPerSecond: 2\nbroke: 1\n")
+    (tmp_path / "e.yaml").write_text(
+        "apiVersion: sim/v1alpha1\nkind: Experiment\nmetadata: {name: e}\nspec:\n"
+        "  cluster: {import: part.yaml, nodeCount: 3, nodeCount: 010}\n"
+        "  workload:\n    - {op: createPods, count: 5, cout: 5}\n"
+        "  run: {seed: -1}\n  run: {sed: 2, durationSeconds: 3Mi}\n"
+    )
+    with pytest.raises(UserError) as caught:
+        load_experiment(tmp_path / "e.yaml", backend(), overrides=["run.replications=x"])
+    found = {(Path(item.file or "").name, item.line, item.code) for item in caught.value.problems}
+    assert found == {
+        ("e.yaml", 5, "E004"), ("e.yaml", 5, "E008"), ("e.yaml", 7, "E010"), ("e.yaml", 8, "E013"),
+        ("e.yaml", 9, "E004"), ("e.yaml", 9, "E010"), ("e.yaml", 9, "E018"),
+        ("part.yaml", 2, "E004"), ("part.yaml", 3, "E010"),
+        ("--set run.replications=x", None, "E012"),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
