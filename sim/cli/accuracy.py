@@ -17,6 +17,7 @@ from sim.base.errors import Problem, UserError
 from sim.base.exit_codes import ExitCode
 from sim.experiment.accuracy import FileResult, Report, Score, run_accuracy
 from sim.experiment.calibrate_profile import load_profile
+from sim.export.files import check_writable, write_text
 
 _FIELDS = ("file", "conditions", "kind", "column", "measured", "predicted", "ratio", "met")
 
@@ -62,6 +63,9 @@ def command(
     FOLDER holds CSVs and an index.yaml that names what is scored and the bars. The exit code is 0
     if all bars hold and 99 if one does not; a file that nothing simulates does not pass.
     """
+    for path in (plot_path, page_path):
+        if path is not None:
+            check_writable(path.parent)
     profile = load_profile(profile_name) if profile_name is not None else None
     report = run_accuracy(
         folder,
@@ -88,7 +92,7 @@ def command(
     if page_path is not None:
         from sim.report.accuracy import markdown_page  # noqa: PLC0415
 
-        page_path.write_text(markdown_page(report_lines(report)), encoding="utf-8")
+        write_text(page_path, markdown_page(report_lines(report)))
         click.echo(f"wrote {page_path}", err=True)
     if not report.passed:
         raise SystemExit(ExitCode.THRESHOLD_CROSSED)

@@ -8,6 +8,7 @@ import click
 
 from sim.experiment.calibrate import calibrate, changes
 from sim.experiment.calibrate_profile import load_profile
+from sim.export.files import check_writable, write_text
 
 _DEFAULT_BASE = "measured-2-core"
 
@@ -54,6 +55,7 @@ def command(
     as `kubectl get --raw /metrics` prints it, possibly with .gz. Each fitted parameter is printed
     with what it was fitted from and how well; the file can be named as `profile` in experiments.
     """
+    check_writable(output_path.parent)
     base = load_profile(base_name)
     found = calibrate(
         folder,
@@ -69,5 +71,5 @@ def command(
             last = (source, quality)
         click.echo(f"  {parameter:<44} {before:>12} -> {after}")
     text = found.text(name or output_path.stem, f"calibrated from {folder.name or 'a folder'}")
-    output_path.write_text(text, encoding="utf-8")
+    write_text(output_path, text)
     click.echo(f"wrote {output_path} ({len(found.fitted)} parameters)", err=True)

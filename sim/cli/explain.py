@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -33,7 +34,7 @@ def _nearest(subject: str) -> str:
     from sim.metrics.catalogue import metric_names
 
     known = [*CODES, *options.backend().operation_types, *metric_names(), "exit-codes"]
-    near = nearest(subject, known)
+    near = nearest(subject, known) or _nearest_setting(subject)
     return f"; did you mean {near}?" if near else ""
 
 
@@ -82,6 +83,36 @@ def _metric(subject: str) -> str:
 
 
 def _setting(subject: str) -> str:
+    found = _find_setting(subject)
+    return "" if isinstance(found, _Misspelt) else _setting_text(subject, *found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Misspelt:
+    """A dotted path that leads nowhere: where it does so, and what there is instead."""
+
+    steps: tuple[str, ...]
+    position: int
+    known: tuple[str, ...]
+
+
+def _nearest_setting(subject: str) -> str | None:
+    from sim.base.spelling import nearest
+
+    found = _find_setting(subject)
+    if not isinstance(found, _Misspelt):
+        return None
+    near = nearest(found.steps[found.position], found.known)
+    if near is None:
+        return None
+    path = (*found.steps[: found.position], near, *found.steps[found.position + 1 :])
+    first = subject.partition(".")[0]
+    is_whole = path[0] in {"spec", "metadata", "apiVersion", "kind"}
+    return ".".join(path if is_whole else (first, *path))
+
+
+def _find_setting(subject: str) -> tuple[Any, str, Any] | _Misspelt:
+    """Return (type, description, default) of a setting named by its dotted path."""
     from sim.cli import options
     from sim.experiment.fields import field_infos, item_type, union_members
     from sim.experiment.spec import Experiment
@@ -98,19 +129,19 @@ def _setting(subject: str) -> str:
         steps = steps[1:]
     description = (kind.__doc__ or "").strip()
     default: Any = None
-    for step in steps:
+    for position, step in enumerate(steps):
         if not hasattr(kind, "__dataclass_fields__"):
-            return ""
+            return _Misspelt(tuple(steps), position, ())
         if step.isdecimal():
             continue
         info = field_infos(kind).get(step)
         if info is None:
-            return ""
+            return _Misspelt(tuple(steps), position, tuple(field_infos(kind)))
         description, default = _described(kind, info.name)
         inner = union_members(info.kind)[0]
         inner = union_members(item_type(inner))[0] if item_type(inner) else inner
         kind = backend.params_type if (step, inner) == ("cluster", Any) else inner
-    return _setting_text(subject, kind, description, default)
+    return kind, description, default
 
 
 def _described(cls: Any, name: str) -> tuple[str, Any]:

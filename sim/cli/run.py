@@ -93,11 +93,13 @@ def _run_points(
     from sim.experiment.execute import execute, plan
     from sim.experiment.run import Control, interruptible, no_collector
     from sim.experiment.size import check_size
+    from sim.export.files import check_writable
 
     backend = options.backend()
     for point in points:
         if len(points) > 1:
             check_size(point.loaded, backend)
+    check_writable(out)
     tasks = plan(points, out, overrides, backend)
     control = Control()
     name = points[0].loaded.experiment.metadata.name

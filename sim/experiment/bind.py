@@ -214,6 +214,10 @@ def _tell(detail: ErrorDetails, path: TreePath, origins: Origins) -> None:
         origins.add("E013", message, where)
     else:
         wanted = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+        if kind in {"dataclass_type", "dataclass_exact_type", "dict_type"}:
+            wanted = "mapping"
+        elif kind in {"list_type", "tuple_type"}:
+            wanted = "list"
         origins.add("E012", f"{_shown(value)} is not a valid {wanted}", where)
 
 

@@ -10,15 +10,14 @@ from typing import Any
 
 from sim.base.errors import Problem, UserError
 from sim.base.objects import APIObject, Pod, PodTemplate, Service
-from sim.base.quantity import QuantityError, cpu_millicores, memory_bytes
-from sim.cluster.params import ClusterParams, NodePoolParams
+from sim.cluster.params import ClusterParams
 from sim.cluster.scheduler_settings import scheduler_settings
+from sim.experiment.nodes_check import Capacity, check_nodes
 from sim.workload.manifests import Manifests, ObjectReader, read_manifests
 from sim.workload.object_reader import template_of
 from sim.workload.operations import ApplyManifests
 from sim.workload.pod_templates import PodTemplates
 
-Capacity = Mapping[str, int]
 Places = dict[int, tuple[Manifests, int]]
 """Where objects were read, by their identity."""
 
@@ -29,7 +28,10 @@ def check_objects(params: ClusterParams | None, operations: Sequence[Any]) -> li
     ``params`` is None if the cluster's own settings are wrong: only manifests are read then.
     """
     problems: list[Problem] = []
-    capacities = [] if params is None else _capacities(params, problems)
+    applied = {
+        path for item in operations if isinstance(item, ApplyManifests) for path in item.manifests
+    }
+    capacities = [] if params is None else _capacities(params, applied, problems)
     objects: list[APIObject] = []
     places: Places = {}
     for operation in operations:
@@ -45,17 +47,14 @@ def check_objects(params: ClusterParams | None, operations: Sequence[Any]) -> li
     return problems
 
 
-def _capacities(params: ClusterParams, problems: list[Problem]) -> list[Capacity]:
+def _capacities(
+    params: ClusterParams, applied: set[str], problems: list[Problem]
+) -> list[Capacity]:
     try:
         scheduler_settings(params.control_plane)
     except UserError as error:
         problems += error.problems
-    capacities = [_pool_capacity(pool) for pool in params.nodes.pools if pool.count]
-    for path in params.nodes.manifests:
-        capacities += _node_capacities(path, problems)
-    if params.nodes.openb_csv:
-        capacities += _openb_capacities(params.nodes.openb_csv, problems)
-    return capacities
+    return check_nodes(params, applied, problems)
 
 
 def _template(item: APIObject) -> PodTemplate | None:
@@ -66,76 +65,6 @@ def _pod_count(item: APIObject) -> int:
     if isinstance(item, Pod):
         return 1
     return int(getattr(item, "replica_count", getattr(item, "parallelism_count", 1)))
-
-
-def _pool_capacity(pool: NodePoolParams) -> Capacity:
-    return {
-        "cpu": pool.cpu_millicores - pool.cpu_reserved_millicores,
-        "memory": pool.memory_bytes - pool.memory_reserved_bytes,
-        **pool.extended_resources,
-    }
-
-
-def _amount(resource: str, value: Any) -> int:
-    return cpu_millicores(value) if resource == "cpu" else memory_bytes(value)
-
-
-def _node_capacities(path: str, problems: list[Problem]) -> list[Capacity]:
-    manifests = read_manifests(path)
-    problems += manifests.problems
-    problems += manifests.warnings
-    found = []
-    for index, manifest in enumerate(manifests):
-        if manifest.get("kind") == "Node":
-            capacity = _node_capacity(manifests, index, problems)
-            if capacity is not None:
-                found.append(capacity)
-    return found
-
-
-def _node_capacity(
-    manifests: Manifests, index: int, problems: list[Problem]
-) -> Capacity | None:
-    manifest = manifests[index]
-    status = manifest.get("status") or {}
-    given = status.get("allocatable") or status.get("capacity")
-    name = (manifest.get("metadata") or {}).get("name", "?")
-    if not isinstance(given, dict) or not given:
-        problems.append(manifests.problem(
-            index, "E030", f"node {name} states neither allocatable nor capacity", ("status",)
-        ))  # fmt: skip
-        return None
-    field = "allocatable" if status.get("allocatable") else "capacity"
-    capacity = {}
-    for resource, value in given.items():
-        try:
-            capacity[resource] = _amount(resource, value)
-        except QuantityError as error:
-            problems.append(manifests.problem(
-                index, "E015", f"not a quantity: {error}", ("status", field, resource)
-            ))  # fmt: skip
-            return None
-    for resource in ("cpu", "memory", "pods"):
-        if capacity.get(resource, 0) <= 0:
-            problems.append(manifests.problem(
-                index, "E030", f"node {name} has no {resource}", ("status", field)
-            ))  # fmt: skip
-            return None
-    return capacity
-
-
-def _openb_capacities(path: str, problems: list[Problem]) -> list[Capacity]:
-    from sim.workload.openb import load_nodes
-
-    try:
-        nodes = load_nodes(path)
-    except UserError as error:
-        problems += error.problems
-        return []
-    return [
-        {name: _amount(name, value) for name, value in node["status"]["capacity"].items()}
-        for node in nodes
-    ]
 
 
 def _read(paths: Sequence[str], problems: list[Problem], places: Places) -> list[APIObject]:

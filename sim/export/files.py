@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sim.base.errors import Problem, UserError
+
+_PUBLISH_TRIES: Final = 5
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,17 +50,40 @@ def staging_folder(final: Path) -> Path:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
     except OSError as error:
-        raise cannot_write(staging, error) from error
+        raise cannot_write(final, error) from error
     return staging
 
 
-def publish_folder(staging: Path, final: Path) -> None:
-    """Give a finished folder its name, replacing what had it. Raises UserError."""
-    old = final.with_name(f".{final.name}.old-{os.getpid()}")
+def check_writable(folder: Path) -> None:
+    """Make a folder and see that files can be made in it: before hours of work, not after.
+
+    Raises:
+        UserError: E042, it cannot be made or written.
+    """
+    probe = folder / f".probe-{os.getpid()}"
     try:
-        if final.exists():
-            final.replace(old)
-        staging.replace(final)
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
     except OSError as error:
-        raise cannot_write(final, error) from error
-    shutil.rmtree(old, ignore_errors=True)
+        raise cannot_write(folder, error) from error
+
+
+def publish_folder(staging: Path, final: Path) -> None:
+    """Give a finished folder its name, replacing what had it. Raises UserError.
+
+    Two processes may publish the same run at once: the later one replaces the earlier.
+    """
+    for attempt in range(_PUBLISH_TRIES):
+        old = final.with_name(f".{final.name}.old-{os.getpid()}")
+        try:
+            if final.exists():
+                final.replace(old)
+            staging.replace(final)
+        except OSError as error:
+            shutil.rmtree(old, ignore_errors=True)
+            if attempt < _PUBLISH_TRIES - 1 and staging.is_dir():
+                continue
+            raise cannot_write(final, error) from error
+        shutil.rmtree(old, ignore_errors=True)
+        return

@@ -20,6 +20,7 @@ RESULTS_SCHEMA = 1
 """Version of the layout of run directories."""
 
 _MANIFEST = "manifest.json"
+_MANIFEST_KEYS = ("complete", "experiment", "scenario", "seed", "totals", "valid")
 
 
 class StoredTable:
@@ -190,11 +191,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unreadable(path, f"cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise _unreadable(path, f"not JSON: {error}") from error
+    if not isinstance(manifest, dict):
+        raise _unreadable(path, "not a manifest")
     if manifest.get("results_schema") != RESULTS_SCHEMA:
         found = manifest.get("results_schema")
         raise _unreadable(path, f"results schema {found}, this version reads {RESULTS_SCHEMA}")
+    absent = [key for key in _MANIFEST_KEYS if key not in manifest]
+    if absent:
+        raise _unreadable(path, f"damaged: no {', '.join(absent)} in it")
     return manifest
 
 
