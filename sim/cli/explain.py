@@ -15,10 +15,10 @@ from sim.base.exit_codes import ExitCode
 def command(subject: str) -> int:
     """Explain SUBJECT.
 
-    SUBJECT is an error code (E014), `exit-codes`, a metric, an operation (createPods), or a
-    setting by dotted path (cluster.controlPlane.etcd).
+    SUBJECT is an error code (E014), `exit-codes`, a metric, a cost profile (name or file), an
+    operation (createPods), or a setting by dotted path (cluster.controlPlane.etcd).
     """
-    for explain in (_code, _exit_codes, _metric, _setting):
+    for explain in (_code, _exit_codes, _metric, _profile, _setting):
         text = explain(subject)
         if text:
             click.echo(text)
@@ -31,9 +31,12 @@ def _nearest(subject: str) -> str:
     from sim.base.error_codes import CODES
     from sim.base.spelling import nearest
     from sim.cli import options
+    from sim.costs.profile import profile_names
     from sim.metrics.catalogue import metric_names
 
-    known = [*CODES, *options.backend().operation_types, *metric_names(), "exit-codes"]
+    known = [
+        *CODES, *options.backend().operation_types, *metric_names(), *profile_names(), "exit-codes",
+    ]  # fmt: skip
     near = nearest(subject, known) or _nearest_setting(subject)
     return f"; did you mean {near}?" if near else ""
 
@@ -80,6 +83,15 @@ def _metric(subject: str) -> str:
         lines.append(f"Exposed upstream by {metric.job}.")
     lines.append(f"In thresholds: {', '.join(AGGREGATES[metric.kind])}")
     return "\n".join(lines)
+
+
+def _profile(subject: str) -> str:
+    from sim.costs.profile import profile_names
+    from sim.experiment.profile_text import profile_explained
+
+    if subject not in profile_names() and not subject.endswith((".yaml", ".yml")):
+        return ""
+    return profile_explained(subject)
 
 
 def _setting(subject: str) -> str:

@@ -10,23 +10,27 @@ import click
 
 from sim.cli.tables import print_table
 
-_WHAT: Final = ("metrics", "experiments", "profiles", "operations", "tables", "codes", "runs")
+_WHAT: Final = (
+    "metrics", "experiments", "profiles", "laws", "operations", "tables", "codes", "runs",
+)  # fmt: skip
 
 
 @click.command("list")
 @click.argument("what", type=click.Choice(_WHAT))
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--no-headers", is_flag=True, help="Leave the header line out.")
-@click.option("--markdown", is_flag=True, help="The page of the documentation (metrics, codes).")
+@click.option("--markdown", is_flag=True,
+              help="The page of the documentation (metrics, codes, profiles).")
 def command(what: str, folder: Path | None, no_headers: bool, markdown: bool) -> None:
-    """List metrics, experiments, profiles, operations, tables, codes or runs.
+    """List metrics, experiments, profiles, constants of laws, operations, tables, codes or runs.
 
     Experiments are looked for in FOLDER (default: experiments), runs in FOLDER (default: results).
     """
     if markdown:
         from sim.report.reference import errors_markdown, metrics_markdown
 
-        pages = {"metrics": metrics_markdown, "codes": errors_markdown}
+        pages = {"metrics": metrics_markdown, "codes": errors_markdown,
+                 "profiles": _profiles_markdown}  # fmt: skip
         if what not in pages:
             raise click.UsageError(f"there is no page for {what}")
         click.echo(pages[what](), nl=False)
@@ -34,6 +38,7 @@ def command(what: str, folder: Path | None, no_headers: bool, markdown: bool) ->
     makers: dict[str, Callable[[], Table]] = {
         "metrics": _metrics,
         "profiles": _profiles,
+        "laws": _laws,
         "operations": _operations,
         "tables": _tables,
         "codes": _codes,
@@ -59,10 +64,34 @@ def _metrics() -> Table:
 
 
 def _profiles() -> Table:
-    from sim.costs.profile import PROFILES
+    from sim.costs.profile import MARKS, mark_of, parameters, profile_names
+    from sim.experiment.calibrate_profile import load_profile
 
-    return ("PROFILE", "DESCRIPTION"), [
-        (name, profile.description) for name, profile in PROFILES.items()
+    rows = []
+    for name in profile_names():
+        profile = load_profile(name)
+        marks = [mark_of(source) for _, _, source in parameters(profile)]
+        counts = [str(marks.count(mark)) for mark in MARKS]
+        rows.append((name, *counts, " ".join(profile.description.split())))
+    return ("PROFILE", *(mark.upper() for mark in MARKS), "DESCRIPTION"), rows
+
+
+def _profiles_markdown() -> str:
+    from sim.costs.profile import profile_names
+    from sim.experiment.profile_text import constants_markdown
+
+    return constants_markdown(profile_names())
+
+
+def _laws() -> Table:
+    from sim.costs.profile import PROFILES, mark_of, parameters
+    from sim.experiment.profile_text import shown
+
+    profile = next(iter(PROFILES.values()))
+    return ("CONSTANT", "VALUE", "MARK", "SOURCE"), [
+        (name, shown(value), mark_of(source), source)
+        for name, value, source in parameters(profile)
+        if name not in {"name", "description"} and not name.endswith(".source")
     ]
 
 

@@ -240,7 +240,13 @@ def _bind_profile(value: Any, backend: Backend, origins: Origins) -> str:
     if value.endswith((".yaml", ".yml", ".json")):
         file = origins.find(path).folder / value
         if file.is_file():
-            return os.path.abspath(file)  # noqa: PTH100 - keeps links
+            full = os.path.abspath(file)  # noqa: PTH100 - keeps links
+            if backend.load_profile is not None:
+                try:
+                    backend.load_profile(full)
+                except UserError as error:
+                    origins.problems += error.problems
+            return full
         origins.add("E001", f"no such file: {value}", path)
         return value
     origins.add(

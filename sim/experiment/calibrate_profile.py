@@ -7,12 +7,15 @@ A file names the profile it is based on and, by dotted name, the parameters that
     description: etcd on NVMe
     parameters:
       etcd.receive_seconds: {value: 1.9e-05, source: "measured: our own dump of 2026-11"}
+
+A source begins with what the value rests on: measured, published, upstream or assumed. Published
+ones name rows that ``rows`` quotes: metric, value, unit, conditions and source of each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,69 +23,136 @@ import yaml
 
 from sim.base.errors import Problem, UserError
 from sim.base.spelling import nearest
-from sim.base.yaml_strict import load_document
-from sim.costs.profile import PROFILES, Profile, parameters
+from sim.base.yaml_strict import Document, read_document
+from sim.costs.profile import PROFILE_FOLDER, PROFILES, Profile, parameters, profile_names
 
-_KEYS = ("name", "based_on", "description", "parameters")
+_KEYS = ("name", "based_on", "description", "rows", "parameters")
+_ENTRY_KEYS = ("value", "source", "because")
+_BASES_MAX = 10
 
 
 def load_profile(name: str) -> Profile:
     """Return a built-in profile, or the profile that a file describes.
 
     Raises:
-        UserError: neither is there, or the file names something that no profile has.
+        UserError: neither is there, or the file is wrong: all its problems at once.
+    """
+    return _load(name, ())
+
+
+def profile_path(name: str) -> Path | None:
+    """Return the file behind a profile's name or path, None if it is made of defaults.
+
+    Raises:
+        UserError: there is no such profile.
     """
     if name in PROFILES:
-        return PROFILES[name]
+        return None
+    if name in profile_names():
+        return PROFILE_FOLDER / f"{name}.yaml"
     path = Path(name)
-    if path.suffix not in {".yaml", ".yml"} or not path.is_file():
-        raise UserError(
-            Problem(
-                code="E025",
-                message=f"no profile of the name {name!r}",
-                allowed=tuple(PROFILES),
-                nearest=nearest(name, tuple(PROFILES)),
-                hint="a name from the list, or the path of a profile file",
-            )
-        )
-    document = load_document(path)
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return path
+    raise UserError(Problem(
+        code="E025", message=f"no profile of the name {name!r}", allowed=profile_names(),
+        nearest=nearest(name, profile_names()),
+        hint="a name from the list, or the path of a profile file",
+    ))  # fmt: skip
+
+
+def _load(name: str, above: tuple[str, ...]) -> Profile:
+    path = profile_path(name)
+    if path is None:
+        return PROFILES[name]
+    document, problems = read_document(path)
     data = document.data
-    if not isinstance(data, dict):
-        raise UserError(Problem(code="E012", message="a profile is a mapping", file=str(path)))
-    problems = [
-        Problem(
-            code="E010",
-            message=f"unknown key {key!r}",
-            file=str(path),
-            allowed=_KEYS,
+    problems += [
+        document.problem(
+            "E010", f"unknown key {key!r}", (key,), at_key=True, allowed=_KEYS,
             nearest=nearest(key, _KEYS),
         )
-        for key in data
-        if key not in _KEYS
-    ]
-    base_name = data.get("based_on", next(iter(PROFILES)))
-    if base_name not in PROFILES:
-        problems.append(
-            Problem(
-                code="E025",
-                message=f"no profile of the name {base_name!r} to be based on",
-                file=str(path),
-                allowed=tuple(PROFILES),
-            )
-        )
+        for key in data if key not in _KEYS
+    ]  # fmt: skip
+    base = _base(document, (*above, str(path)), problems)
+    values, sources = _entries(document, problems)
+    known = {item: value for item, value, _ in parameters(base)}
+    for key, value in values.items():
+        problems += _misfit(document, key, value, known)
     if problems:
         raise UserError(problems)
-    profile = PROFILES[base_name]
-    values = {
-        key: entry["value"] if isinstance(entry, dict) and "value" in entry else entry
-        for key, entry in (data.get("parameters") or {}).items()
-    }
-    profile = with_parameters(profile, values, str(path))
     return replace(
-        profile,
+        _with_values(base, values),
         name=str(data.get("name", path.stem)),
-        description=str(data.get("description", profile.description)),
+        description=str(data.get("description", base.description)),
+        sources={**base.sources, **sources},
     )
+
+
+def _base(document: Document, above: tuple[str, ...], problems: list[Problem]) -> Profile:
+    default = next(iter(PROFILES.values()))
+    name = document.data.get("based_on", default.name)
+    if name not in profile_names():
+        problems.append(document.problem(
+            "E025", f"no profile of the name {name!r} to be based on", ("based_on",),
+            allowed=profile_names(), nearest=nearest(str(name), profile_names()),
+        ))  # fmt: skip
+        return default
+    if len(above) > _BASES_MAX or str(PROFILE_FOLDER / f"{name}.yaml") in above:
+        problems.append(document.problem("E020", f"{name} is based on itself", ("based_on",)))
+        return default
+    try:
+        return _load(name, above)
+    except UserError as error:
+        problems += error.problems
+        return default
+
+
+def _entries(
+    document: Document, problems: list[Problem]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return values and sources by dotted name."""
+    values, sources = {}, {}
+    given = document.data.get("parameters") or {}
+    if not isinstance(given, dict):
+        problems.append(document.problem("E012", "parameters are a mapping", ("parameters",)))
+        return {}, {}
+    for key, entry in given.items():
+        source = "assumed: the profile does not say where it comes from"
+        if isinstance(entry, dict):
+            problems += [
+                document.problem(
+                    "E010", f"unknown key {word!r}", ("parameters", key, word), at_key=True,
+                    allowed=_ENTRY_KEYS, nearest=nearest(word, _ENTRY_KEYS),
+                )
+                for word in entry if word not in _ENTRY_KEYS
+            ]  # fmt: skip
+            if "value" not in entry:
+                where = ("parameters", key)
+                problems.append(document.problem("E011", "missing key 'value'", where))
+                continue
+            source = str(entry.get("source", source))
+            if entry.get("because"):
+                source += f" ({entry['because']})"
+            entry = entry["value"]
+        values[key], sources[key] = entry, source
+    return values, sources
+
+
+def _misfit(
+    document: Document, name: str, value: Any, known: Mapping[str, Any]
+) -> list[Problem]:
+    where = ("parameters", name)
+    if name not in known:
+        return [document.problem(
+            "E010", f"no parameter of the name {name!r}", where, at_key=True,
+            nearest=nearest(name, tuple(known)),
+        )]  # fmt: skip
+    if not _fits(known[name], value):
+        kind = type(known[name]).__name__
+        return [document.problem("E012", f"{name}: {value!r} is not a {kind}", where)]
+    if isinstance(known[name], float) and value < 0.0:
+        return [document.problem("E013", f"{name}: {value!r} is negative", where)]
+    return []
 
 
 def with_parameters(profile: Profile, values: Mapping[str, Any], file: str = "") -> Profile:
@@ -113,6 +183,10 @@ def with_parameters(profile: Profile, values: Mapping[str, Any], file: str = "")
             )
     if problems:
         raise UserError(problems)
+    return _with_values(profile, values)
+
+
+def _with_values(profile: Profile, values: Mapping[str, Any]) -> Profile:
     changed: Any = profile
     for name, value in values.items():
         changed = _set(changed, name.split("."), value)
@@ -140,18 +214,6 @@ def _set(part: Any, path: Sequence[str], value: Any) -> Any:
     elif isinstance(current, tuple):
         value = tuple(tuple(item) if isinstance(item, list) else item for item in value)
     return replace(part, **{head: value})
-
-
-def sources(part: Any, prefix: str = "") -> dict[str, str]:
-    """Return the source of every parameter by dotted name."""
-    found: dict[str, str] = {}
-    for item in fields(part):
-        value = getattr(part, item.name)
-        if is_dataclass(value):
-            found.update(sources(value, f"{prefix}{item.name}."))
-        else:
-            found[f"{prefix}{item.name}"] = item.metadata.get("source", "")
-    return found
 
 
 def profile_text(

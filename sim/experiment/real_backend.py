@@ -11,7 +11,7 @@ from typing import Any
 from sim.base.errors import Problem
 from sim.cluster.params import ClusterParams
 from sim.components.facts import ALL
-from sim.costs.profile import PROFILES
+from sim.costs.profile import profile_names
 from sim.engine.engine import Engine
 from sim.engine.tables import Recorder
 from sim.experiment.backend import REAL, Backend, Cluster, Demand
@@ -63,7 +63,7 @@ def validity(name: str) -> list[str]:
         f"{len(rows)} parameters, {len(assumed)} of them assumed; the others are measured,"
         " published or upstream constants."
     )
-    lines = [f"{profile.name}: {profile.description}.", counts]
+    lines = [f"{profile.name}: {profile.description.rstrip('.')}.", counts]
     if assumed:
         lines.append("Assumed: " + ", ".join(assumed) + ".")
     return lines
@@ -76,7 +76,7 @@ def backend() -> Backend:
         operation_types=OPERATION_TYPES,
         build=_build,
         tables=ALL,
-        profiles=tuple(PROFILES),
+        profiles=profile_names(),
         demand=demand,
         reference=REAL,
         load_profile=_load_profile,

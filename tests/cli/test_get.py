@@ -116,7 +116,8 @@ def test_csv_has_base_units(run_folder: str) -> None:
 
 def test_sets_in_selectors(run_folder: str) -> None:
     text = "slot in (1, 3),app notin (db)"
-    assert kubesim("get", "po", "-o", "name", "-l", text, run_folder).out == "pod/web-b\npod/web-c\n"
+    found = kubesim("get", "po", "-o", "name", "-l", text, run_folder)
+    assert found.out == "pod/web-b\npod/web-c\n"
 
 
 def test_one_object_is_printed_bare(run_folder: str) -> None:

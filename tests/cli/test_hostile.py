@@ -80,7 +80,7 @@ def test_broken_experiments(case: str) -> None:
 
 
 BROKEN_NODES = {
-    "without capacity": ("apiVersion: v1\nkind: Node\nmetadata: {name: a}\n", "n.yaml:1:1: error E030"),
+    "without capacity": (NODE.partition("status")[0], "n.yaml:1:1: error E030"),
     "no CPU": (NODE.replace("cpu: 4", "cpu: 0"), "n.yaml:4:29: error E030"),
     "twice": (f"{NODE}---\n{NODE}", "n.yaml:8:18: error E034"),
     "the control plane's name": (NODE.replace("name: a", "name: control-plane-0"), "error E034"),

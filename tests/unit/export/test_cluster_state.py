@@ -58,7 +58,8 @@ def test_objects_are_what_was_committed_last() -> None:
         (2.0, "b", "MODIFIED", '{"ready":3}'), (3.0, "a", "DELETED", "{}"),
         (4.0, "a", "ADDED", '{"ready":9}'),
     ):  # fmt: skip
-        recorder["objects"].append((time, "deployments", "default", name, kind, text, f"app={name}"))
+        row = (time, "deployments", "default", name, kind, text, f"app={name}")
+        recorder["objects"].append(row)
     assert [item.name for item in objects_at(recorder, "deployments", 2.5)] == ["a", "b"]
     (b,) = objects_at(recorder, "deployments", 3.5)
     assert b.labels == {"app": "b"}
