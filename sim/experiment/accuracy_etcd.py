@@ -98,6 +98,7 @@ class Bench:
         self.client.crowding_ratio += law.crowding_ratio * (params.member_count - 1)
         self._inbox: list[_Call] = []
         self._busy_count = 0
+        self.reader_count_max = _READER_COUNT_MAX
         self.latencies: list[float] = []
         self.measuring = False
         self.measured_from_seconds = 0.0
@@ -111,7 +112,7 @@ class Bench:
     def take(self, call: _Call) -> None:
         """Give the generator something to do: an answer, or a call to send."""
         self._inbox.append(call)
-        if self._busy_count < _READER_COUNT_MAX:
+        if self._busy_count < self.reader_count_max:
             self._work()
 
     def _work(self, *, goes_on: bool = False) -> None:

@@ -240,7 +240,8 @@ def _existing(steps: Sequence[str | int], kind: str) -> list[str | int]:
 
 
 def _choices(expected: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("'") for part in expected.replace(" or ", ", ").split(","))
+    parts = expected.replace(" or ", ", ").split(",")
+    return tuple(part.strip().strip("'") or '""' for part in parts)
 
 
 def _shown(value: Any) -> str:
