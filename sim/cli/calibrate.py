@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sim.experiment.calibrate import calibrate, changes
+from sim.experiment.calibrate import PARTS, calibrate, changes
 from sim.experiment.calibrate_profile import load_profile
 from sim.export.files import check_writable, write_text
 
@@ -38,7 +38,14 @@ _DEFAULT_BASE = "measured-2-core"
     default=3,
     show_default=True,
     type=click.IntRange(0, 50),
-    help="Steps of the simulated fits of etcd; 0 leaves them out.",
+    help="Steps of the simulated fits; 0 leaves them out.",
+)
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(PARTS),
+    help="Fit only this part; repeatable.",
 )
 def command(
     folder: Path,
@@ -47,13 +54,16 @@ def command(
     base_name: str,
     seed: int,
     iteration_count: int,
+    parts: tuple[str, ...],
 ) -> None:
     """Fit a cost profile to the measurements in FOLDER.
 
-    FOLDER holds CSVs in the ground-truth format (etcd_*.csv), or metrics dumps taken before and
-    after a load: etcd-before.prom, etcd-after.prom and the same for apiserver and scheduler, each
-    as `kubectl get --raw /metrics` prints it, possibly with .gz. Each fitted parameter is printed
-    with what it was fitted from and how well; the file can be named as `profile` in experiments.
+    FOLDER holds CSVs in the ground-truth format, or metrics dumps taken before and after a load:
+    etcd-before.prom, etcd-after.prom and the same for apiserver and scheduler, each as `kubectl
+    get --raw /metrics` prints it, possibly with .gz. Disk, kube-proxy, overlay and the scheduling
+    cycle take seconds; etcd, API server, watches and the rest of the scheduler are simulated, some
+    minutes per step. Each parameter is printed with what it was fitted from, how well, and how far
+    it may be off; the file can be named as `profile` in experiments.
     """
     check_writable(output_path.parent)
     base = load_profile(base_name)
@@ -62,14 +72,23 @@ def command(
         base,
         seed=seed,
         iteration_count=iteration_count,
+        parts=parts or PARTS,
         progress=lambda text: click.echo(text, err=True),
     )
     last = ("", "")
-    for parameter, before, after, source, quality in changes(found, base):
-        if (source, quality) != last:
-            click.echo(f"from {source}: {quality}")
-            last = (source, quality)
-        click.echo(f"  {parameter:<44} {before:>12} -> {after}")
+    rows = changes(found, base)
+    for row in rows:
+        if (row.source, row.quality) != last:
+            click.echo(f"from {row.source}: {row.quality}")
+            last = (row.source, row.quality)
+        click.echo(
+            f"  {row.name:<52} {row.before:>12} -> {row.after:<12} ± {row.tolerance}"
+            + ("" if row.within else "  changed")
+        )
+    for check in found.checks:
+        click.echo(f"check: {check}")
+    kept = sum(row.within for row in rows)
+    click.echo(f"{kept} of {len(rows)} parameters of {base.name} lie within their tolerance")
     text = found.text(name or output_path.stem, f"calibrated from {folder.name or 'a folder'}")
     write_text(output_path, text)
     click.echo(f"wrote {output_path} ({len(found.fitted)} parameters)", err=True)

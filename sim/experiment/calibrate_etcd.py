@@ -1,9 +1,7 @@
 """Fits the disk and etcd's laws to CSVs of the ground-truth format.
 
 etcd's laws are fitted by simulation: each Gauss-Newton step runs every measured row once per
-parameter and compares the logarithms of throughput, latency, CPU and batch size. Parameters stay
-positive (their logarithms are varied), a soft-L1 loss keeps single disturbed rows from pulling,
-and a weak prior keeps a parameter where it was if the data do not speak of it.
+parameter and compares the logarithms of throughput, latency, CPU and batch size (`calibrate_fit`).
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import least_squares
 
 from sim.costs.etcd import EtcdClientParams
 from sim.costs.profile import Profile
@@ -30,13 +27,10 @@ from sim.experiment.accuracy_etcd import (
     predict_put_open,
     predict_range_closed,
 )
+from sim.experiment.calibrate_fit import Solution, fit_logarithms
 from sim.experiment.calibrate_profile import with_parameters
 from sim.experiment.calibrate_types import Fitted
 
-PRIOR_WEIGHT = 0.1
-STEP_RATIO = 0.25
-"""Change of a parameter for a difference quotient: large, because the runs are noisy."""
-LOSS_SCALE = 0.25
 _WEIGHTS = {"client_cpu_us_per_op": 0.35, "p99_ms": 0.5, "mean_ms": 0.7}
 
 ONE_MEMBER = (
@@ -58,6 +52,7 @@ ONE_MEMBER = (
     "etcd.wake_latency_seconds",
     "etcd.collector_ratio",
     "etcd.collector_factor_ratio",
+    "etcd.collector_mark_seconds",
     "etcd.scatter_sigma_ratio",
     "etcd.stall_ratio",
     "etcd.stall_seconds",
@@ -73,6 +68,7 @@ ONE_MEMBER = (
     "disk.bytes_per_second",
     "disk.rest_seconds",
     "disk.timer_excess_seconds",
+    "disk.rest_time_constant_seconds",
 )
 """Fitted to the rows with one member."""
 SEVERAL_MEMBERS = (
@@ -195,36 +191,18 @@ def fit_group(
     *,
     seed: int,
     iteration_count: int,
-) -> tuple[dict[str, float], float, float]:
-    """Fit some parameters to some rows.
+) -> Solution:
+    """Fit some parameters, each by itself, to some rows."""
 
-    Returns:
-        Values by name, and the share of values within 0.80-1.25 before and after.
-    """
-    start = np.log([_value(profile, client, name) for name in names])
+    def error(values: Mapping[str, float]) -> npt.NDArray[np.float64]:
+        return residuals(jobs, _costs(*_changed(profile, client, values)), seed)
 
-    def values_of(point: npt.NDArray[np.float64]) -> dict[str, float]:
-        return dict(zip(names, np.exp(point).tolist(), strict=True))
-
-    def error(point: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        costs = _costs(*_changed(profile, client, values_of(point)))
-        return np.concatenate([residuals(jobs, costs, seed), PRIOR_WEIGHT * (point - start)])
-
-    def good(point: npt.NDArray[np.float64]) -> float:
-        found = residuals(jobs, _costs(*_changed(profile, client, values_of(point))), seed)
-        return float(np.mean(np.abs(found) < math.log(1.25)))
-
-    before = good(start)
-    solution = least_squares(
+    return fit_logarithms(
+        [(name,) for name in names],
+        {name: _value(profile, client, name) for name in names},
         error,
-        start,
-        diff_step=STEP_RATIO / np.abs(start),
-        max_nfev=iteration_count + 1,
-        loss="soft_l1",
-        f_scale=LOSS_SCALE,
-        bounds=(start - 3.0, start + 3.0),
+        iteration_count=iteration_count,
     )
-    return values_of(solution.x), before, good(solution.x)
 
 
 def fit_etcd(
@@ -247,20 +225,12 @@ def fit_etcd(
         if not rows:
             continue
         progress(f"etcd, {title}: {len(group)} parameters to {len(rows)} rows")
-        values, before, after = fit_group(
+        found = fit_group(
             group, rows, profile, client, seed=seed, iteration_count=iteration_count
         )
-        profile, client = _changed(profile, client, values)
-        fitted += [
-            Fitted(
-                name=name,
-                value=value,
-                source=f"etcd_*.csv, {len(rows)} rows with {title}",
-                quality=f"{before:.0%} of values within 0.80-1.25 before, {after:.0%} after",
-            )
-            for name, value in values.items()
-            if not name.startswith("client.")
-        ]
+        profile, client = _changed(profile, client, found.values)
+        own = [name for name in group if not name.startswith("client.")]
+        fitted += found.fitted(own, f"etcd_*.csv, {title}", f"{len(rows)} rows simulated")
     return fitted
 
 
@@ -272,34 +242,45 @@ _QUANTILES = (
 
 
 def fit_disk(folder: Path, profile: Profile) -> list[Fitted]:
-    """Fit the disk's median and shape to the quantiles of preallocated files, closed loop."""
+    """Fit the disk to the quantiles of preallocated files.
+
+    The median is that of the closed loop, the shape that of all rates: how far each quantile lies
+    from the median of its run. The tolerance is the spread of the runs.
+    """
     with (folder / "etcd_disk_fdatasync.csv").open(newline="", encoding="utf-8") as handle:
         rows = [
             row
             for row in csv.DictReader(handle)
-            if row["storage"] == "disk"
-            and row["file"] == "preallocated"
-            and float(row["rate_s_0_is_closed_loop"]) == 0.0
+            if row["storage"] == "disk" and row["file"] == "preallocated"
         ]
-    if not rows:
+    closed = [row for row in rows if float(row["rate_s_0_is_closed_loop"]) == 0.0]
+    if not closed:
         return []
-    medians = [float(row["q50_ms"]) for row in rows]
-    shape = [(0.0, 0.9 * min(float(row["q01_ms"]) / float(row["q50_ms"]) for row in rows))]
-    for name, probability in _QUANTILES:
-        ratios = [float(row[f"{name}_ms"]) / float(row["q50_ms"]) for row in rows]
-        shape.append((probability, max(shape[-1][1], round(float(np.median(ratios)), 3))))
-    largest = float(np.median([float(row["max_ms"]) / float(row["q50_ms"]) for row in rows]))
-    shape.append((1.0, max(shape[-1][1], round(largest, 1))))
-    spread = f"medians of {len(rows)} runs {min(medians):.3f}-{max(medians):.3f} ms"
-    source = "etcd_disk_fdatasync.csv, preallocated files, closed loop"
-    found = [
+    assert profile.disk.shape, "a disk without a shape"
+    medians = [float(row["q50_ms"]) for row in closed]
+    names = [*(name for name, _ in _QUANTILES), "max"]
+    ratios = np.array(
+        [[float(row[f"{name}_ms"]) / float(row["q50_ms"]) for name in names] for row in rows]
+    )
+    middle = np.median(ratios, axis=0)
+    shape = [(0.0, round(0.9 * float(middle[0]), 3))]
+    for (_, probability), ratio in zip(_QUANTILES, middle[:-1].tolist(), strict=True):
+        shape.append((probability, max(shape[-1][1], round(ratio, 3))))
+    shape.append((1.0, max(shape[-1][1], round(float(middle[-1]), 1))))
+    body = ratios[:, : [name for name, _ in _QUANTILES].index("q98")]
+    return [
         Fitted(
             name="disk.sync_median_seconds",
             value=float(np.median(medians)) / 1e3,
-            source=source,
-            quality=spread,
+            source="etcd_disk_fdatasync.csv, preallocated files, closed loop",
+            quality=f"medians of {len(medians)} runs {min(medians):.3f}-{max(medians):.3f} ms",
+            tolerance_ratio=max(medians) / float(np.median(medians)) - 1.0,
         ),
-        Fitted(name="disk.shape", value=tuple(shape), source=source, quality=spread),
+        Fitted(
+            name="disk.shape",
+            value=tuple(shape),
+            source="etcd_disk_fdatasync.csv, preallocated files",
+            quality=f"medians over {len(rows)} runs of quantiles over the median",
+            tolerance_ratio=float(np.max(np.std(np.log(body), axis=0))),
+        ),
     ]
-    assert profile.disk.shape, "a disk without a shape"
-    return found

@@ -147,7 +147,7 @@ def _misfit(
             "E010", f"no parameter of the name {name!r}", where, at_key=True,
             nearest=nearest(name, tuple(known)),
         )]  # fmt: skip
-    if not _fits(known[name], value):
+    if not _fits(known[name], value, name):
         kind = type(known[name]).__name__
         return [document.problem("E012", f"{name}: {value!r} is not a {kind}", where)]
     if isinstance(known[name], float) and value < 0.0:
@@ -173,7 +173,7 @@ def with_parameters(profile: Profile, values: Mapping[str, Any], file: str = "")
                     nearest=nearest(name, tuple(known)),
                 )
             )
-        elif not _fits(known[name], value):
+        elif not _fits(known[name], value, name):
             problems.append(
                 Problem(
                     code="E012",
@@ -194,10 +194,11 @@ def _with_values(profile: Profile, values: Mapping[str, Any]) -> Profile:
     return result
 
 
-def _fits(current: Any, value: Any) -> bool:
+def _fits(current: Any, value: Any, name: str) -> bool:
     if isinstance(current, bool) or isinstance(value, bool):
         return isinstance(current, bool) and isinstance(value, bool)
-    if isinstance(current, float):
+    is_whole = isinstance(current, int) and name.endswith("_count")
+    if isinstance(current, float | int) and not is_whole:
         return isinstance(value, (int, float))
     if isinstance(current, tuple):
         return isinstance(value, (list, tuple))

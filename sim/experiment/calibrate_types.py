@@ -17,3 +17,5 @@ class Fitted:
     """What it was fitted to."""
     quality: str
     """How well, in words and numbers."""
+    tolerance_ratio: float
+    """How far the value may be off, relative: two standard errors, or the spread of the data."""

@@ -1,4 +1,4 @@
-"""Built-in profiles: every constant says what it rests on, and what is published is quoted right."""
+"""Built-in profiles: every constant says what it rests on, published figures are quoted right."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def test_every_constant_of_a_file_has_a_well_formed_source(name: str) -> None:
     assert changed
     for key, _, _, source in changed:
         mark, colon, rest = source.partition(": ")
-        assert colon and mark in MARKS, f"{name}: {key}: {source!r}"
+        assert colon == ": ", f"{name}: {key}: {source!r}"
+        assert mark in MARKS, f"{name}: {key}: {source!r}"
         if mark == "published":
             for word in rest.partition(" (")[0].split(", "):
                 assert word in rows, f"{name}: {key} names {word}, which is not quoted"
