@@ -78,7 +78,7 @@ def fit_nodes(folder: Path, profile: Profile, which: str) -> list[Fitted]:
 
 
 # ------------------------------------------------------------------------------------ scheduler
-_CYCLE_GROUPS: Final = (
+CYCLE_GROUPS: Final = (
     ("scheduler.cycle_base_seconds",),
     ("scheduler.node_examined_seconds",),
     ("scheduler.affinity_examined_seconds",),
@@ -125,8 +125,8 @@ def fit_cycle(folder: Path, profile: Profile) -> list[Fitted]:
     one = [row for row in rows if row["gomaxprocs"] == "1"]
     two = [row for row in rows if row["gomaxprocs"] == "2"]
     found = []
-    if len(one) > len(_CYCLE_GROUPS):
-        found = _fit_rows(profile, _CYCLE_GROUPS, one, f"{name}, one core")
+    if len(one) > len(CYCLE_GROUPS):
+        found = _fit_rows(profile, CYCLE_GROUPS, one, f"{name}, one core")
         profile = with_parameters(profile, {item.name: item.value for item in found})
     if two:
         found += _fit_rows(profile, (("scheduler.serial_ratio",),), two, f"{name}, two cores")

@@ -118,7 +118,7 @@ def histogram(samples: Samples, name: str) -> tuple[list[float], list[float]]:
 def fit_dumps(pairs: Mapping[str, tuple[Path, Path]], profile: Profile) -> list[Fitted]:
     """Fit what the dumps of each component tell."""
     fitted: list[Fitted] = []
-    dumps = pairs.get("apiserver", ())
+    dumps = (*pairs.get("apiserver", ()), *pairs.get("scheduler", ()))
     nodes_count = max((node_count(read_dump(path)) for path in dumps), default=0)
     for component, (before, after) in pairs.items():
         samples = difference(read_dump(before), read_dump(after))
@@ -162,10 +162,7 @@ def _fit_disk(samples: Samples, source: str) -> list[Fitted]:
 
 def _scaled(part: Any, prefix: str, factor: float, source: str, quality: str) -> list[Fitted]:
     """Scale every CPU demand of a law: names with seconds, except waits and time constants."""
-    kept = (
-        "stall", "constant", "window", "timer", "rest", "cycle", "turn", "spread", "latency",
-        "threshold",
-    )  # fmt: skip
+    kept = ("stall", "constant", "half_life", "window", "latency", "threshold", "mark", "garbage")
     found = []
     for item in fields(part):
         value = getattr(part, item.name)
@@ -230,7 +227,7 @@ def _fit_apiserver_cpu(samples: Samples, profile: Profile, source: str) -> list[
         if count <= 0.0 or verb in {"WATCH", "WATCHLIST", "CONNECT"}:
             continue
         request_count += count
-        cost = law.base_seconds
+        cost = law.base_seconds + law.authorization_seconds
         if verb in {"POST", "PUT", "PATCH", "DELETE"}:
             cost += law.storage_call_seconds + law.write_seconds
             if verb == "PATCH":
@@ -239,6 +236,10 @@ def _fit_apiserver_cpu(samples: Samples, profile: Profile, source: str) -> list[
                 cost += law.pod_seconds
             if labels.get("subresource") == "binding":
                 cost += law.bind_seconds
+            elif labels.get("subresource") == "token":
+                cost += law.token_seconds
+            elif verb == "DELETE":
+                cost += law.delete_seconds
         elif verb in {"GET", "LIST"}:
             cost += law.storage_call_seconds
         predicted += count * cost
@@ -256,34 +257,37 @@ def _fit_apiserver_cpu(samples: Samples, profile: Profile, source: str) -> list[
 
 
 def node_count(samples: Samples) -> int:
-    """Return how many nodes the apiserver stored (a gauge: of the dump after the load)."""
-    names = ("apiserver_resource_objects", "apiserver_storage_objects")
-    for name in names:
+    """Return how many nodes a component knew (a gauge: of the dump after the load), 0 if unsaid."""
+    known = total(samples, "scheduler_cache_size", type="nodes")
+    for name in ("apiserver_resource_objects", "apiserver_storage_objects"):
         for labels, value in _matching(samples, name, {}):
             if labels.get("resource") == "nodes":
-                return int(value)
-    return 0
+                known = max(known, value)
+    return int(known)
 
 
 def _fit_scheduler(
     samples: Samples, profile: Profile, nodes_count: int, source: str
 ) -> list[Fitted]:
-    """One factor on the scheduler's demands, from the mean of the scheduling algorithm.
+    """One factor on the scheduler's demands, from its CPU per scheduled pod.
 
-    The number of nodes comes from the apiserver's dump; all nodes are taken as examined and
+    Elapsed times of the algorithm would not do: on busy cores they hold the work of others. The
+    number of nodes is the scheduler's own or the apiserver's; all nodes are taken as examined and
     feasible, which holds up to 100 nodes and in a cluster with room.
     """
-    name = "scheduler_scheduling_algorithm_duration_seconds"
-    count = total(samples, f"{name}_count")
-    if count < OBSERVATION_COUNT_MIN or nodes_count == 0:
+    count = total(samples, "scheduler_scheduling_algorithm_duration_seconds_count")
+    cpu_seconds = total(samples, "process_cpu_seconds_total")
+    if count < OBSERVATION_COUNT_MIN or nodes_count == 0 or cpu_seconds <= 0.0:
         return []
-    mean = total(samples, f"{name}_sum") / count
+    p = profile.scheduler
     examined = min(nodes_count, max(100, round(nodes_count * max(0.05, 0.5 - nodes_count / 12500))))
-    law = SchedulerLaw(profile.scheduler)
-    predicted = law.cycle_seconds(CycleShape(), nodes_count, examined, examined)
-    factor = mean / predicted
+    cycle = SchedulerLaw(p).cycle_seconds(CycleShape(), nodes_count, examined, examined)
+    handled = total(samples, "scheduler_event_handling_duration_seconds_count")
+    predicted = count * (cycle + p.bind_request_seconds + p.event_request_seconds)
+    predicted += max(handled, 2.0 * count) * p.watch_event_seconds
+    factor = cpu_seconds / predicted
     quality = (
-        f"mean of {count:.0f} scheduling algorithms {mean * 1e3:.3f} ms with {nodes_count} nodes:"
-        f" {factor:.2f} of the base profile"
+        f"{cpu_seconds:.2f} s CPU for {count:.0f} pods and {handled:.0f} events with {nodes_count}"
+        f" nodes: {factor:.2f} of the base profile"
     )
-    return _scaled(profile.scheduler, "scheduler", factor, source, quality)
+    return _scaled(p, "scheduler", factor, source, quality)

@@ -98,7 +98,8 @@ STAGES: Final = (
         columns={"idle_heartbeats.csv": {"apiserver_cores": _CPU}},
     ),
     Stage(
-        title="scheduler, around the cycle", component="scheduler", owner="scheduler_throughput.csv",
+        title="scheduler, around the cycle", component="scheduler",
+        owner="scheduler_throughput.csv",
         parts=("scheduler",),
         columns={"scheduler_throughput.csv": {
             "scheduler_cpu_ms_per_pod": _CPU, "pods_per_s": _CPU, "algorithm_mean_ms": _LATENCY,
