@@ -93,11 +93,19 @@ def fit_logarithms(
             for name in group
         }
 
+    seen: dict[tuple[float, ...], FloatArray] = {}
+
+    def compared(point: FloatArray) -> FloatArray:
+        key = tuple(point.tolist())
+        if key not in seen:  # a simulation takes seconds, and the search asks twice
+            seen[key] = residuals(values_of(point))
+        return seen[key]
+
     def error(point: FloatArray) -> FloatArray:
-        return np.concatenate([residuals(values_of(point)), PRIOR_WEIGHT * point])
+        return np.concatenate([compared(point), PRIOR_WEIGHT * point])
 
     def good(point: FloatArray) -> float:
-        return float(np.mean(np.abs(residuals(values_of(point))) < math.log(1.25)))
+        return float(np.mean(np.abs(compared(point)) < math.log(1.25)))
 
     before = good(zero)
 
