@@ -191,6 +191,7 @@ def fit_group(
     *,
     seed: int,
     iteration_count: int,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Solution:
     """Fit some parameters, each by itself, to some rows."""
 
@@ -202,6 +203,7 @@ def fit_group(
         {name: _value(profile, client, name) for name in names},
         error,
         iteration_count=iteration_count,
+        progress=progress,
     )
 
 
@@ -226,8 +228,9 @@ def fit_etcd(
             continue
         progress(f"etcd, {title}: {len(group)} parameters to {len(rows)} rows")
         found = fit_group(
-            group, rows, profile, client, seed=seed, iteration_count=iteration_count
-        )
+            group, rows, profile, client, seed=seed, iteration_count=iteration_count,
+            progress=progress,
+        )  # fmt: skip
         profile, client = _changed(profile, client, found.values)
         own = [name for name in group if not name.startswith("client.")]
         fitted += found.fitted(own, f"etcd_*.csv, {title}", f"{len(rows)} rows simulated")

@@ -28,6 +28,7 @@ LOSS_SCALE = 0.25
 RANGE_LOG = 3.0
 """A parameter moves by at most a factor of e³ in one calibration."""
 ERROR_MAX = 3.0
+_TELL_EVERY = 10
 _SHIFT = 10.0
 """SciPy's difference step is relative to the value: logarithms of factors, around zero, are moved
 to where a relative step is an absolute one."""
@@ -74,6 +75,7 @@ def fit_logarithms(
     residuals: Residuals,
     *,
     iteration_count: int,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Solution:
     """Fit one factor per group of parameters.
 
@@ -82,6 +84,7 @@ def fit_logarithms(
         start: values by name, positive.
         residuals: of the values they are given.
         iteration_count: Gauss-Newton steps at most.
+        progress: told now and then how far it is.
     """
     zero = np.zeros(len(groups))
 
@@ -99,6 +102,8 @@ def fit_logarithms(
         key = tuple(point.tolist())
         if key not in seen:  # a simulation takes seconds, and the search asks twice
             seen[key] = residuals(values_of(point))
+            if len(seen) % _TELL_EVERY == 0:
+                progress(f"  {len(seen)} times all rows")
         return seen[key]
 
     def error(point: FloatArray) -> FloatArray:

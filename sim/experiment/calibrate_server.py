@@ -164,6 +164,7 @@ def fit_stages(
             values_in(profile, names),
             _residuals(stage, rows, profile, seed),
             iteration_count=iteration_count,
+            progress=progress,
         )
         profile = with_parameters(profile, solution.values)
         found += solution.fitted(names, ", ".join(rows), f"{count} rows simulated")
