@@ -30,6 +30,9 @@ from sim.experiment.calibrate_types import Fitted
 
 PARTS: Final = ("disk", "etcd", "apiserver", "scheduler", "kube-proxy", "overlay")
 """What can be calibrated by itself."""
+_SMALL_RATIO: Final = 0.1
+_UNDETERMINED_RATIO: Final = 3.0
+"""Tolerances above it say that the measurements do not tell the parameter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,13 +191,18 @@ def changes(calibration: Calibration, base: Profile) -> list[Change]:
     return [
         Change(
             item.name, _short(before[item.name]), _short(item.value),
-            f"{item.tolerance_ratio:.1%}" if item.tolerance_ratio < 0.1
-            else f"{item.tolerance_ratio:.0%}",
+            _tolerance(item.tolerance_ratio),
             is_within(before[item.name], item.value, item.tolerance_ratio),
             item.source, item.quality,
         )
         for item in calibration.fitted
     ]  # fmt: skip
+
+
+def _tolerance(ratio: float) -> str:
+    if ratio > _UNDETERMINED_RATIO:
+        return "not told by these data"
+    return f"{ratio:.1%}" if ratio < _SMALL_RATIO else f"{ratio:.0%}"
 
 
 def is_within(before: Any, after: Any, tolerance_ratio: float) -> bool:

@@ -21,7 +21,8 @@ from scipy.optimize import least_squares
 from sim.costs.profile import Profile, parameters
 from sim.experiment.calibrate_types import Fitted
 
-PRIOR_WEIGHT = 0.1
+PRIOR_WEIGHT = 0.3
+"""A parameter that moves by a factor of e costs as much as one value that is 30 % off."""
 STEP_RATIO = 0.25
 """Change of a parameter for a difference quotient: large, because the runs are noisy."""
 LOSS_SCALE = 0.25
