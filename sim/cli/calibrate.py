@@ -41,6 +41,14 @@ _DEFAULT_BASE = "measured-2-core"
     help="Steps of the simulated fits; 0 leaves them out.",
 )
 @click.option(
+    "--every",
+    "row_step",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Simulate every n-th row only: quicker and coarser.",
+)
+@click.option(
     "--part",
     "parts",
     multiple=True,
@@ -54,6 +62,7 @@ def command(
     base_name: str,
     seed: int,
     iteration_count: int,
+    row_step: int,
     parts: tuple[str, ...],
 ) -> None:
     """Fit a cost profile to the measurements in FOLDER.
@@ -72,6 +81,7 @@ def command(
         base,
         seed=seed,
         iteration_count=iteration_count,
+        row_step=row_step,
         parts=parts or PARTS,
         progress=lambda text: click.echo(text, err=True),
     )

@@ -59,7 +59,7 @@ class _Run:
     """One calibration on its way: the profile so far, and what has been fitted."""
 
     def __init__(
-        self, folder: Path, base: Profile, seed: int, iteration_count: int,
+        self, folder: Path, base: Profile, seed: int, iteration_count: int, row_step: int,
         parts: Collection[str], progress: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.folder = folder
@@ -68,6 +68,7 @@ class _Run:
         self.checks: list[str] = []
         self._seed = seed
         self._iteration_count = iteration_count
+        self._row_step = row_step
         self._parts = parts
         self._progress = progress
 
@@ -102,13 +103,15 @@ class _Run:
         if self._has("etcd", "etcd_put_closed.csv"):
             self.take(fit_etcd(
                 self.folder, self.profile, seed=self._seed,
-                iteration_count=self._iteration_count, progress=self._progress,
+                iteration_count=self._iteration_count, row_step=self._row_step,
+                progress=self._progress,
             ))  # fmt: skip
         for stage in STAGES:
             if stage.component in self._parts:
                 self.take(fit_stages(
                     self.folder, self.profile, seed=self._seed, stages=(stage,),
-                    iteration_count=self._iteration_count, progress=self._progress,
+                    iteration_count=self._iteration_count, row_step=self._row_step,
+                    progress=self._progress,
                 ))  # fmt: skip
 
     def dumps(self) -> None:
@@ -135,6 +138,7 @@ def calibrate(
     *,
     seed: int = 1,
     iteration_count: int = 3,
+    row_step: int = 1,
     parts: Collection[str] = PARTS,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
@@ -145,13 +149,14 @@ def calibrate(
         base: where to start, and what stays where nothing was measured.
         seed: of the simulations.
         iteration_count: Gauss-Newton steps of the simulated fits; 0 leaves those out.
+        row_step: every how many-th row the simulated fits use.
         parts: which of `PARTS` to fit.
         progress: told what happens next.
 
     Raises:
         UserError: nothing in the folder can be used.
     """
-    run = _Run(folder, base, seed, iteration_count, parts, progress)
+    run = _Run(folder, base, seed, iteration_count, row_step, parts, progress)
     run.without_simulation()
     run.with_simulation()
     run.dumps()

@@ -213,9 +213,13 @@ def fit_etcd(
     *,
     seed: int,
     iteration_count: int,
+    row_step: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Fitted]:
-    """Fit etcd's laws (and the load generator's, which is not returned) to a folder."""
+    """Fit etcd's laws (and the load generator's, which is not returned) to a folder.
+
+    Of the rows every ``row_step``-th is simulated.
+    """
     jobs = collect_jobs(folder)
     client = EtcdClientParams()
     fitted: list[Fitted] = []
@@ -223,7 +227,7 @@ def fit_etcd(
         ("one member", [*ONE_MEMBER, *(f"client.{name}" for name in CLIENT)], ("1",)),
         ("several members", list(SEVERAL_MEMBERS), ("3", "5", "7")),
     ):
-        rows = [job for job in jobs if job.row["members"] in chosen]
+        rows = [job for job in jobs if job.row["members"] in chosen][::row_step]
         if not rows:
             continue
         progress(f"etcd, {title}: {len(group)} parameters to {len(rows)} rows")
