@@ -127,7 +127,7 @@ CODES: Final = MappingProxyType({
     ),
     "E034": CodeInfo("duplicate object", "Two objects of one kind share namespace and name."),
     "E035": CodeInfo("malformed trace", "A row of the trace cannot be read."),
-    "E036": CodeInfo("address space too small", "The pod network has too few addresses."),
+    "E036": CodeInfo("address space too small", "A block of addresses is too small."),
     "E037": CodeInfo("unknown reference", "A name refers to something that is not defined."),
     # --- runs and results ----------------------------------------------------------------------
     "E040": CodeInfo("not a run folder", "The folder holds no manifest of a run."),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge, Gt
 
 from sim.components.priority_and_fairness_config import FlowSchema, PriorityLevel
 
@@ -11,22 +14,22 @@ from sim.components.priority_and_fairness_config import FlowSchema, PriorityLeve
 class APIServerParams:
     """Flags of kube-apiserver by their own names, and where it stands."""
 
-    max_requests_inflight: int = field(
+    max_requests_inflight: Annotated[int, Ge(0)] = field(
         default=400, metadata={"source": "defaults.csv: max-requests-inflight"}
     )
-    max_mutating_requests_inflight: int = field(
+    max_mutating_requests_inflight: Annotated[int, Ge(0)] = field(
         default=200, metadata={"source": "defaults.csv: max-mutating-requests-inflight"}
     )
-    request_timeout_seconds: float = field(
+    request_timeout_seconds: Annotated[float, Gt(0)] = field(
         default=60.0, metadata={"source": "defaults.csv: request-timeout"}
     )
-    etcd_compaction_interval_seconds: float = field(
+    etcd_compaction_interval_seconds: Annotated[float, Ge(0)] = field(
         default=300.0, metadata={"source": "defaults.csv: etcd-compaction-interval"}
     )
-    consistency_check_period_seconds: float = field(
+    consistency_check_period_seconds: Annotated[float, Ge(0)] = field(
         default=300.0, metadata={"source": "defaults.csv: cache consistency checker period"}
     )
-    network_seconds: float = field(
+    network_seconds: Annotated[float, Ge(0)] = field(
         default=0.0001, metadata={"source": "assumed: one way within a data centre"}
     )
     """One way between any client and the replica."""
@@ -41,11 +44,11 @@ class APIServerParams:
     api_response_compression: bool = field(
         default=True, metadata={"source": "defaults.csv: feature gate APIResponseCompression"}
     )
-    startup_seconds: float = field(
+    startup_seconds: Annotated[float, Ge(0)] = field(
         default=5.6,
         metadata={"source": "measured: apiserver_restart.csv, killed until ready, 500 nodes"},
     )
     """From exec to serving, before the caches are filled."""
-    startup_cpu_seconds: float = field(
+    startup_cpu_seconds: Annotated[float, Ge(0)] = field(
         default=5.3, metadata={"source": "measured: apiserver_restart.csv, CPU until ready"}
     )

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Gt
 
 from sim.base.objects import APIObject, Node
 from sim.components.kubelet_client import FleetClient, FleetIdentities
@@ -39,16 +41,16 @@ _BEFORE = -1.0
 class OverlayParams:
     """How nodes reach each other's pods."""
 
-    backend: str = "vxlan"
+    backend: Literal["vxlan", "bgp", "cloud-routes"] = "vxlan"
     """vxlan, bgp or cloud-routes."""
     agent_user: str = "system:serviceaccount:kube-flannel:flannel"
     agent_groups: tuple[str, ...] = (
         "system:serviceaccounts",
         "system:serviceaccounts:kube-flannel",
     )
-    agent_qps: float = 5.0
+    agent_qps: Annotated[float, Gt(0)] = 5.0
     """client-go's default, which the agent does not change."""
-    agent_burst: int = 10
+    agent_burst: Annotated[int, Ge(1)] = 10
 
 
 class PodNetworkCosts:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
 
 ALL = "*"
 BY_USER = "ByUser"
@@ -21,13 +23,13 @@ class PriorityLevel:
 
     name: str
     exempt: bool = False
-    nominal_concurrency_shares_count: int = 30
-    lendable_percent: int = 0
-    borrowing_limit_percent: int | None = None
-    queue_count: int = 0
+    nominal_concurrency_shares_count: Annotated[int, Ge(0)] = 30
+    lendable_percent: Annotated[int, Ge(0), Le(100)] = 0
+    borrowing_limit_percent: Annotated[int, Ge(0)] | None = None
+    queue_count: Annotated[int, Ge(0)] = 0
     """0: no queues, reject when full."""
-    hand_size_count: int = 0
-    queue_length_limit_count: int = 0
+    hand_size_count: Annotated[int, Ge(0)] = 0
+    queue_length_limit_count: Annotated[int, Ge(0)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -151,7 +151,7 @@ def _bind_spec(data: Any, backend: Backend, origins: Origins) -> Spec | None:
     if origins.problems and backend.check is not None:
         # A run checks the objects itself; here they are read to tell all faults at once.
         told = backend.check(cluster, [item for item in workload if item is not None])
-        origins.problems += [problem for problem in told if not problem.is_warning]
+        origins.problems += [origins.placed(item) for item in told if not item.is_warning]
     run = sections["run"]
     if isinstance(run, RunSpec) and run.stop == "duration" and run.duration_seconds is None:
         origins.add("E011", "stop: duration needs durationSeconds", ("spec", "run", "stop"))

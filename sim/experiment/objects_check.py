@@ -12,6 +12,7 @@ from sim.base.errors import Problem, UserError
 from sim.base.objects import APIObject, Pod, PodTemplate, Service
 from sim.cluster.params import ClusterParams
 from sim.cluster.scheduler_settings import scheduler_settings
+from sim.experiment.network_check import check_network
 from sim.experiment.nodes_check import Capacity, check_nodes
 from sim.workload.manifests import Manifests, ObjectReader, read_manifests
 from sim.workload.object_reader import template_of
@@ -31,7 +32,10 @@ def check_objects(params: ClusterParams | None, operations: Sequence[Any]) -> li
     applied = {
         path for item in operations if isinstance(item, ApplyManifests) for path in item.manifests
     }
-    capacities = [] if params is None else _capacities(params, applied, problems)
+    capacities: list[Capacity] = []
+    if params is not None:
+        problems += check_network(params)
+        capacities = _capacities(params, applied, problems)
     objects: list[APIObject] = []
     places: Places = {}
     for operation in operations:

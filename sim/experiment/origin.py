@@ -76,3 +76,14 @@ class Origins:
     ) -> None:  # fmt: skip
         """Collect a problem at a path of the merged tree."""
         self.problems.append(self.problem(code, message, path, at_key=at_key, **details))
+
+    def placed(self, problem: Problem) -> Problem:
+        """Return a problem whose ``file`` is a path of the tree (``spec.…``) with its place."""
+        name = problem.file or ""
+        if problem.line is not None or not name.startswith("spec."):
+            return problem
+        path = [int(step) if step.isdecimal() else step for step in name.split(".")]
+        return self.problem(
+            problem.code, problem.message, path, allowed=problem.allowed,
+            nearest=problem.nearest, hint=problem.hint,
+        )  # fmt: skip

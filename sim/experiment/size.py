@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.base.errors import Problem, UserError
 from sim.experiment.backend import Backend, Demand
 from sim.experiment.build import Loaded, in_order
 from sim.experiment.machine import memory_bytes, memory_limit_bytes
+
+_ESTIMABLE: Final = frozenset({"E019", "E034", "E036"})
+"""Errors about names and addresses: the size can be told besides."""
 
 
 def check_size(loaded: Loaded, backend: Backend, *, thorough: bool = False) -> Demand:
@@ -20,12 +25,15 @@ def check_size(loaded: Loaded, backend: Backend, *, thorough: bool = False) -> D
     origins = loaded.tree.origins
     seen: list[Problem] = []
     if thorough and backend.check is not None:
-        seen += backend.check(spec.cluster, spec.workload)
-        errors = [problem for problem in seen if not problem.is_warning]
-        if errors:  # the estimate would stop at the first of them
-            raise UserError(in_order(errors))
+        seen = [origins.placed(item) for item in backend.check(spec.cluster, spec.workload)]
+    errors = [problem for problem in seen if not problem.is_warning]
+    if any(problem.code not in _ESTIMABLE for problem in errors):
+        raise UserError(in_order(errors))  # the estimate reads the same objects
     demand = backend.demand(spec.cluster, spec.workload)
-    told = list(dict.fromkeys([*demand.problems, *seen]))
+    # The closer look also knows the place: it replaces what the estimate says.
+    codes = {problem.code for problem in errors}
+    estimated = [origins.placed(item) for item in demand.problems if item.code not in codes]
+    told = list(dict.fromkeys([*estimated, *seen]))
     problems = [problem for problem in told if not problem.is_warning]
     loaded.warnings += [problem for problem in told if problem.is_warning]
     cluster = ("spec", "cluster")
@@ -48,7 +56,7 @@ def check_size(loaded: Loaded, backend: Backend, *, thorough: bool = False) -> D
             cluster, hint="raise run.eventsMax, or make the experiment smaller",
         ))  # fmt: skip
     if problems:
-        raise UserError(problems)
+        raise UserError(in_order(problems))
     loaded.demand = demand
     return demand
 

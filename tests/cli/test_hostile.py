@@ -5,10 +5,14 @@ Nothing may end in a traceback, and nothing may be written.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
 
+from sim.cluster.params import ClusterParams
+from sim.experiment.fields import FieldInfo, field_infos, union_members
 from tests.cli.test_commands import Result, kubesim
 
 FILE = """apiVersion: sim/v1alpha1
@@ -64,8 +68,8 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "many nodes": (FILE.replace("count: 3", "count: 9e7"), "error E032: 90,000,000 nodes"),
     "many pods": (FILE.replace("count: 5", "count: 1e9"), "error E032: 3 nodes and 1,000,000,000"),
     "no capacity": (FILE.replace("8000", "0"), "e.yaml:8:49: error E013"),
-    "a taint": (FILE.replace("8000", "8000, taints: [a:Now]"), "pools.0.taints.0: error E033"),
-    "names taken": (FILE.replace("name: node", "name: control-plane"), "pools.0.name: error E034"),
+    "a taint": (FILE.replace("8000", "8000, taints: [a:Now]"), "e.yaml:8:64: error E033"),
+    "names taken": (FILE.replace("name: node", "name: control-plane"), "e.yaml:8:18: error E034"),
 }
 
 
@@ -163,7 +167,15 @@ def test_anchors_and_merge_keys_of_manifests_are_kubectl_s() -> None:
     ("=3", "not path=value"), ("spec..a=1", "not path=value"), ("run.seed=[1", "not YAML"),
     ("metadata.name=../../x", "is not a name"), ("run=3", "3 is not a valid mapping"),
     ("cluster.nodes.pools=3", "3 is not a valid list"), ("run.seed=1e400", "too large"),
-    ("profile=p.yaml", "no such file"), ("workload.0.count=", "null is not a valid integer"),
+    ("profile=p.yaml", "no such file"), ("cluster.network.podCidr=hello", "not an address block"),
+    ("cluster.network.podCidr=10.0.0.1/16", "the block is 10.0.0.0/16"),
+    ("cluster.network.podCidr=10.0.0.0/28", "holds no block of /24"),
+    ("cluster.network.serviceCidr=10.0.0.0/30", "that of DNS"),
+    ("cluster.network.nodeCidr=10.1.0.0/30", "4 addresses for 4 nodes"),
+    ("cluster.network.serviceCidr=10.4.0.0/16", "overlaps with podCidr"),
+    ("cluster.network.overlay.backend=x", "allowed: vxlan, bgp"),
+    ("cluster.controlPlane.etcd.memberCount=0", "0 is not at least 1"),
+    ("workload.0.count=", "null is not a valid integer"),
 ])  # fmt: skip
 def test_broken_overrides(override: str, message: str) -> None:
     write(FILE)
@@ -200,3 +212,31 @@ def test_explain_knows_nearly_right_settings() -> None:
         ("cluster.controlPlane.etdc", "spec.cluster.controlPlane.etcd"),
     ):  # fmt: skip
         assert f"did you mean {meant}?" in kubesim("explain", given).err
+
+
+def settings_of(cls: type, prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting of a cluster by its dotted path."""
+    for key, info in field_infos(cls).items():
+        inner = union_members(info.kind)[0]
+        if is_dataclass(inner) and isinstance(inner, type):
+            yield from settings_of(inner, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}", info
+
+
+ODD_VALUES = {int: ("0", "1", "-1"), float: ("0", "1", "-1"), str: ("x", '""')}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", [path for path, _ in settings_of(ClusterParams, "cluster")])
+def test_no_odd_value_of_any_setting_is_a_defect(path: str) -> None:
+    """Zero, one, minus one, a word, an empty list or mapping: refused, or the run ends somehow."""
+    write(FILE)
+    info = dict(settings_of(ClusterParams, "cluster"))[path]
+    kind = union_members(info.kind)[0]
+    for value in ODD_VALUES.get(kind, ("[]", "[x]", "{}", "{x: 1}")):
+        result = run(
+            "-q", "--set", f"{path}={value}", "--set", "run.durationSeconds=30", "--set",
+            "run.wallSecondsMax=8", "--set", "outputs={report: false, figures: false}",
+        )  # fmt: skip
+        assert result.code != 1, f"{path}={value}: {result.err}"
