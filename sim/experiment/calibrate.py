@@ -127,7 +127,10 @@ class _Run:
         if "etcd" in decided:
             decided.add("disk")
         parts = {item.name.partition(".")[0] for item in found} & decided
-        told = {item.quality: item.source for item in found if item.name.split(".")[0] in parts}
+        told = {
+            item.quality: item.source for item in found
+            if item.name.split(".")[0] in parts and item.name != "disk.rest_seconds"
+        }  # fmt: skip
         self.checks += [f"{source}: {quality}" for quality, source in told.items()]
         self.take([item for item in found if item.name.partition(".")[0] not in parts])
 
