@@ -26,11 +26,11 @@ from sim.components.controllers.deployment import DeploymentController
 from sim.components.controllers.endpointslice import (
     EndpointsController,
     EndpointSliceController,
-    ServiceMembership,
 )
 from sim.components.controllers.garbage_collector import GarbageCollector
 from sim.components.controllers.hpa import HorizontalPodAutoscalerController, MetricSource
 from sim.components.controllers.job import JobController, TTLAfterFinishedController
+from sim.components.controllers.membership import ServiceMembership
 from sim.components.controllers.namespace import (
     NamespaceController,
     root_ca_publisher,

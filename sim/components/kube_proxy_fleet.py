@@ -410,9 +410,13 @@ class KubeProxyFleet:
         if n == 0:
             self._published = (None, 0.0, 0.0, 0.0, 0)
             return True
-        at = ((n - 1) // 2, max(0, -(-99 * n // 100) - 1), n - 1)
-        done = np.partition(done, at)
-        half, most, last = (float(done[index]) for index in at)
+        if not item.change.is_measured:  # nobody asks when half of the nodes had it
+            self._published = (None, 0.0, 0.0, float(done.max()), 0)
+            return True
+        at_half, at_most = (n - 1) // 2, max(0, -(-99 * n // 100) - 1)
+        done = np.partition(done, (at_half, at_most))
+        half, most = float(done[at_half]), float(done[at_most])
+        last = float(done[at_most:].max())
         self._published = (numbers if item.whole else None, half, most, last, n)
         return True
 

@@ -121,7 +121,8 @@ class ProxyRunners:
         self._order: IntArray = np.arange(n)
         self._snapshot: IntArray | None = None
         pool = stream.generator("durations").standard_normal(_JITTER_POOL_COUNT)
-        spread = law.mode(params.mode, params.iptables_backend).jitter_log_sd
+        self._mode_law = law.mode(params.mode, params.iptables_backend)
+        spread = self._mode_law.jitter_log_sd
         self._factors: FloatArray = np.exp(spread * np.concatenate([pool, pool]))
         self._factors_offset = 0
         self._stream = stream
@@ -273,12 +274,14 @@ class ProxyRunners:
         params = self.params
         start = self.start[nodes].copy()
         load = self._load(nodes, start)
-        seconds: Any = self._law.sync_seconds(load, params.mode, params.iptables_backend)
-        seconds = np.broadcast_to(seconds, (count,))
+        steps = self._mode_law.components(load)
+        seconds: Any = steps.total * self._law.speed_ratio
         if params.jitter:
             seconds = seconds * self._next_factors(count)
+        elif np.ndim(seconds) == 0:
+            seconds = np.full(count, seconds)
         done: FloatArray = start + seconds
-        cpu = self._law.sync_cpu_seconds(load, params.mode, params.iptables_backend)
+        cpu = self._law.cpu_seconds_of(steps, params.mode, params.iptables_backend)
         self.cpu_seconds[nodes] += cpu
         self.sync_count[nodes] += 1
         self._write_row(load, start, seconds, nodes)
