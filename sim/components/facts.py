@@ -112,6 +112,23 @@ POD_TRANSITIONS = TableSpec(
         Column("detail", "text", "node name, pod IP or reason, depending on the transition"),
     ),
 )
+NODE_TRANSITIONS = TableSpec(
+    "node_transitions",
+    "one step in the life of a node: joining, readiness, what the other nodes know of it",
+    (
+        _TIME,
+        Column("node_name", "text", "name of the Node"),
+        Column(
+            "transition",
+            "text",
+            "registered, cidr_allocated, agent_started (of the overlay), reaches_all (it has the"
+            " entries of all other nodes), programmed_50, programmed_99, programmed_100 (share of"
+            " the other nodes that have its overlay entries), ready, not_ready, unknown (its"
+            " heartbeats stopped), cordoned, uncordoned, deleted",
+        ),
+        Column("detail", "text", "range, or number of other nodes, depending on the transition"),
+    ),
+)
 OBJECTS = TableSpec(
     "objects",
     "one commit of an object that people list: nodes, services, endpointslices, workloads",
@@ -244,6 +261,7 @@ ALL: tuple[TableSpec, ...] = (
     BINDINGS,
     PODS,
     POD_TRANSITIONS,
+    NODE_TRANSITIONS,
     OBJECTS,
     EVENTS,
     WATCH_DELIVERIES,

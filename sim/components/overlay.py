@@ -101,6 +101,7 @@ class Overlay:
         self._engine = engine
         self._endpoint = endpoint
         self._faults = recorder["faults"]
+        self._transitions = recorder["node_transitions"]
         self._costs = PodNetworkCosts(network_law)
         self._remote_law = remote_law
         self._add_stream = engine.stream("overlay/cni")
@@ -131,6 +132,8 @@ class Overlay:
         self._rows: dict[int, FloatArray] = {}
         """Agent that started in this run → when it had the entries of each remote node."""
         self._removed: dict[int, FloatArray] = {}
+        self._joining: set[int] = set()
+        """Nodes that joined, until all others have their entries."""
         self.entry_count = 0
         """Entries written on all nodes (neighbours, FDB entries and routes)."""
         self.cpu_seconds = np.zeros(node_count_max)
@@ -180,11 +183,14 @@ class Overlay:
         """The agent of a node comes up: writes its backend data, reads all nodes, programs them."""
         now = self._engine.now
         self.agent_ready[node] = True
+        self._step(node, now, "agent_started")
         if self.watcher is not None:
             self.watcher.connected[node] = True
         if self.params.backend == "cloud-routes":
             ready = now + self._remote_law.cloud_route_seconds
             self._columns[node] = np.full(self.node_count_max, ready)
+            self._joining.add(node)
+            self._write_programmed(node)
             return
         others = np.flatnonzero(self._published)
         others = others[others != node]
@@ -195,14 +201,38 @@ class Overlay:
             self._agent_free_seconds[node] = now + whole
             self.cpu_seconds[node] += whole
             self.entry_count += len(others) * self._entries_per_node
+        self._step(
+            node, max(now, float(self._agent_free_seconds[node])), "reaches_all", len(others)
+        )
         self._rows[node] = row
         for remote, column in self._columns.items():
             if row[remote] < np.inf:
                 column[node] = row[remote]
+                if remote in self._joining:
+                    self._write_programmed(remote)
         name = self.names[node]
         self._client.submit(
             node, Request("patch", "nodes", "", name, mutate=_annotate, then=self._annotated)
         )
+
+    def _step(self, node: int, time_seconds: float, what: str, count: int = 0) -> None:
+        """Write down a step of a node's way into the network."""
+        detail = f"{count} nodes" if count else ""
+        self._transitions.append((time_seconds, self.names[node], what, detail))
+
+    def _write_programmed(self, node: int) -> None:
+        """Write down when half, 99 % and all of the others had a node's entries, once all have."""
+        others = self.agent_ready.copy()
+        others[node] = False
+        done = self._columns[node][others]
+        count = len(done)
+        if count == 0 or not np.isfinite(done).all():
+            return
+        self._joining.discard(node)
+        done = np.sort(done)
+        for what, share in (("programmed_50", 50), ("programmed_99", 99), ("programmed_100", 100)):
+            at = max(0, -(-share * count // 100) - 1)  # nearest rank
+            self._step(node, float(done[at]), what, count)
 
     def _annotated(self, request: Request) -> None:
         if not request.ok and request.code != 404:
@@ -249,6 +279,7 @@ class Overlay:
                 if self._published[index]:
                     self._published[index] = False
                     self._columns.pop(index, None)
+                    self._joining.discard(index)
                     self._removed[index] = np.full(self.node_count_max, np.inf)
                 if index in self._removed:
                     self._program(index, self._removed[index], times_seconds)
@@ -257,8 +288,11 @@ class Overlay:
                     self._published[index] = True
                     self._removed.pop(index, None)
                     self._columns[index] = np.full(self.node_count_max, np.inf)
+                    self._joining.add(index)
                 if index in self._columns:
                     self._program(index, self._columns[index], times_seconds)
+                    if index in self._joining:
+                        self._write_programmed(index)
 
     def _program(self, index: int, done: FloatArray, times_seconds: FloatArray) -> None:
         """Change one remote node's entries on every agent that has just heard of it.

@@ -332,6 +332,13 @@ _NETWORK = (
            job="kubesim", help="Endpoint change to the commit of its slice.",
            buckets=_NETWORK_PROGRAMMING, table="network_programming", value="committed_seconds",
            time="end_seconds"),
+    Metric(name="sim_node_join_seconds", kind=HISTOGRAM, unit="seconds", job="kubesim",
+           help="Registration of a node until each later step: range, overlay agent, Ready, its"
+           " entries on half, 99 % and all of the other nodes.", buckets=_NETWORK_PROGRAMMING,
+           special="node_join", labels=(("step", "step"),)),
+    Metric(name="sim_node_transitions_total", kind=COUNTER, unit="nodes", job="kubesim",
+           help="Nodes that joined, became ready, were lost, cordoned or deleted.",
+           table="node_transitions", labels=(("transition", "transition"),)),
     Metric(name="coredns_dns_requests_total", kind=COUNTER, unit="queries", job="coredns",
            help="Queries answered.", table="dns_queries", value="query_count"),
     Metric(name="sim_dns_latency_seconds", kind=GAUGE, unit="seconds", job="kubesim",

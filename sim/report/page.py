@@ -16,7 +16,7 @@ from sim.metrics.catalogue import BY_NAME
 from sim.metrics.derive import Derivation
 from sim.metrics.startup import PHASE_MEANINGS, PHASES
 from sim.metrics.summary import SummaryRow, distribution
-from sim.report.figures import Drawing
+from sim.report.figure_kit import Drawing
 from sim.report.style import number_text, seconds_text
 
 _STATS: Final = ("count", "mean", "p50", "p90", "p99", "max")

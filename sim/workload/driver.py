@@ -164,9 +164,11 @@ def _fault(core: DriverCore, _: int, operation: ops.Fault) -> Steps:
     """Break something at its time; mend it after its duration."""
     if operation.after_seconds > 0.0:
         yield core.engine.sleep(operation.after_seconds)
+    core.note("fault", f"{operation.what} {operation.target}".strip())
     core.actions.fault(operation)
     if operation.duration_seconds > 0.0:
         yield core.engine.sleep(operation.duration_seconds)
+        core.note("fault ends", f"{operation.what} {operation.target}".strip())
         core.actions.mend(operation)
 
 
