@@ -26,6 +26,7 @@ from sim.components.etcd import Etcd
 from sim.components.image import Images
 from sim.components.kube_proxy_fleet import KubeProxyFleet
 from sim.components.kubelet_fleet import KubeletFleet
+from sim.components.node_cpu import NodeCPUs
 from sim.components.overlay import Overlay
 from sim.components.scheduler import Scheduler
 from sim.costs.disk import DISKS
@@ -96,8 +97,12 @@ class _Assembly:
             self.profile.remote_node,
             node_count,
         )
-        kubelets = self._kubelets(clients, endpoint, overlay)
-        proxies = self._proxies(clients, endpoint)
+        cpus = overlay.cpus = NodeCPUs(
+            self.profile.container_runtime.cpu_per_wall_ratio,
+            self.params.nodes.pod_cpu_usage_ratio,
+        )
+        kubelets = self._kubelets(clients, endpoint, overlay, cpus)
+        proxies = self._proxies(clients, endpoint, cpus)
         coredns = CoreDNS(
             self.engine,
             self.recorder,
@@ -120,6 +125,7 @@ class _Assembly:
             overlay=overlay,
             proxies=proxies,
             coredns=coredns,
+            cpus=cpus,
             node_block=AddressBlock(self.params.network.node_cidr),
             service_block=AddressBlock(self.params.network.service_cidr),
             templates=self.templates,
@@ -228,9 +234,13 @@ class _Assembly:
         ]
 
     def _kubelets(
-        self, clients: ClientFactory, endpoint: LoadBalancer, overlay: Overlay
+        self,
+        clients: ClientFactory,
+        endpoint: LoadBalancer,
+        overlay: Overlay,
+        cpus: NodeCPUs,
     ) -> KubeletFleet:
-        runtime = ContainerRuntime(self.engine, self.profile.container_runtime)
+        runtime = ContainerRuntime(self.engine, self.profile.container_runtime, cpus)
         kubelets = KubeletFleet(
             self.engine,
             self.recorder,
@@ -245,7 +255,9 @@ class _Assembly:
         kubelets.preload_running(self.state.pods)
         return kubelets
 
-    def _proxies(self, clients: ClientFactory, endpoint: LoadBalancer) -> KubeProxyFleet:
+    def _proxies(
+        self, clients: ClientFactory, endpoint: LoadBalancer, cpus: NodeCPUs
+    ) -> KubeProxyFleet:
         proxies = KubeProxyFleet(
             self.engine,
             self.recorder,
@@ -257,6 +269,7 @@ class _Assembly:
                 "system:serviceaccount:kube-system:kube-proxy",
                 groups=("system:serviceaccounts", "system:serviceaccounts:kube-system"),
             ),
+            cpus=cpus,
         )
         proxies.preload(self.state.services)
         return proxies

@@ -101,6 +101,11 @@ class NodesParams:
     """running: the nodes are Ready with their system pods at time 0. join: they register at the
     rate below, and everything that a join costs is spent."""
     join_per_second: Annotated[float, Gt(0)] = 10.0
+    pod_cpu_usage_ratio: Annotated[float, Ge(0)] = field(
+        default=0.5, metadata={"source": "assumed"}
+    )
+    """Share of their CPU requests that running pods use. Together with pod operations and
+    kube-proxy's sync it may exceed a node's cores; these two then take longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

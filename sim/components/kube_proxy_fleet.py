@@ -37,6 +37,7 @@ from sim.components.kube_proxy_runners import (
     KubeProxyFleetParams,
     ProxyRunners,
 )
+from sim.components.node_cpu import NodeCPUs
 from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
 from sim.components.proxy_state import NO_COUNTS, SERVICES, ProxyState, RuleChange
 from sim.costs.kube_proxy import (
@@ -95,6 +96,7 @@ class KubeProxyFleet:
         node_count: int,
         *,
         client: Client | None = None,
+        cpus: NodeCPUs | None = None,
     ) -> None:
         """Make the proxies of ``node_count`` nodes, their rules installed.
 
@@ -107,6 +109,7 @@ class KubeProxyFleet:
             node_count: nodes at the start; `add_node` adds more.
             client: sends the LISTs of nodes that join or come back; without one the initial
                 state is there at once.
+            cpus: cores of the nodes, shared with pods and kubelets; without, always enough.
         """
         self._engine = engine
         self._endpoint = endpoint
@@ -119,7 +122,7 @@ class KubeProxyFleet:
         self.state = ProxyState(params.mode)
         self.runners = ProxyRunners(
             params, law, self.state, node_count, engine.stream("kube-proxy/jitter"),
-            recorder["proxy_syncs"],
+            recorder["proxy_syncs"], cpus,
         )  # fmt: skip
         self.connected: BoolArray = np.ones(node_count, dtype=np.bool_)
         """Whether a node's kube-proxy runs and watches: (capacity,) bool."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt
 
+from sim.components.node_cpu import NodeCPUs
 from sim.components.proxy_state import (
     ALWAYS_RULES,
     EMITTED_CHAINS,
@@ -74,8 +75,12 @@ class ProxyRunners:
         node_count: int,
         stream: Stream,
         syncs: Table,
+        cpus: NodeCPUs | None = None,
     ) -> None:
         self.params = params
+        self._cpus = cpus
+        if cpus is not None:
+            cpus.reserve(node_count)
         self._law = law
         self._state = state
         self._syncs = syncs
@@ -276,6 +281,8 @@ class ProxyRunners:
         load = self._load(nodes, start)
         steps = self._mode_law.components(load)
         seconds: Any = steps.total * self._law.speed_ratio
+        if self._cpus is not None:
+            seconds = self._stretched(seconds, steps.wait * self._law.speed_ratio, nodes)
         if params.jitter:
             seconds = seconds * self._next_factors(count)
         elif np.ndim(seconds) == 0:
@@ -285,6 +292,8 @@ class ProxyRunners:
         self.cpu_seconds[nodes] += cpu
         self.sync_count[nodes] += 1
         self._write_row(load, start, seconds, nodes)
+        if self._cpus is not None:
+            self._cpus.sync_runs(self._by_index(nodes), start, done)
         if self.on_close is not None:
             self.on_close(nodes, start, done)
         self.free_at[nodes] = done + self._min_sync_seconds
@@ -302,6 +311,18 @@ class ProxyRunners:
         self.requested[nodes] = False
         self.start[nodes] = done + self.timer_seconds
         self._settle(nodes, start, done, load)
+
+    def _by_index(self, nodes: Nodes) -> Nodes:
+        """Return nodes for arrays that have more room than these."""
+        return slice(0, self.capacity) if isinstance(nodes, slice) else nodes
+
+    def _stretched(self, seconds: Any, wait_seconds: Any, nodes: Nodes) -> Any:
+        """Lengthen what is computed, where pods and kubelet leave less than a core."""
+        assert self._cpus is not None
+        stretch = self._cpus.sync_stretch(self._by_index(nodes))
+        if float(stretch.max()) == 1.0:
+            return seconds
+        return seconds + (seconds - wait_seconds) * (stretch - 1.0)
 
     def _next_factors(self, count: int) -> FloatArray:
         offset = self._factors_offset
@@ -491,6 +512,8 @@ class ProxyRunners:
     def grow(self, capacity: int) -> None:
         """Make room for ``capacity`` nodes; the new ones have no kube-proxy yet."""
         more = capacity - self.capacity
+        if self._cpus is not None:
+            self._cpus.reserve(capacity)
         for name in ("number", "closed_number", "requested", "_fails", "free_at",
                      "_last_delivery", "totals", "_changed", "_stale_chains", "_initial",
                      "_needs_full", "_last_full", "_last_listing", "_ring", "cpu_seconds",

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from sim.base.objects import APIObject, Node
 from sim.components.kubelet_client import FleetClient, FleetIdentities
+from sim.components.node_cpu import NodeCPUs
 from sim.components.overlay_ipam import AddressPool
 from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
 from sim.costs.overlay import PodNetworkParams, RemoteNodeParams
@@ -139,6 +140,8 @@ class Overlay:
         self.cpu_seconds = np.zeros(node_count_max)
         """CPU spent on entries, by node."""
         self.watcher: FleetWatcher | None = None
+        self.cpus: NodeCPUs | None = None
+        """Cores of the nodes, for the plugin processes; None for nodes never short of them."""
 
     # nodes
 
@@ -354,6 +357,8 @@ class Overlay:
         seconds = self._costs.add_seconds(
             existing, self.adding_counts[node], self._add_stream.uniform()
         )
+        if self.cpus is not None:
+            seconds *= self.cpus.call_stretch(node, self._engine.now)
         if not pools:
             return seconds, "", ""
         address = pools[0].allocate()
