@@ -288,6 +288,8 @@ class KubeletFleet:
             self._observe(node, pod)
         else:
             record.pod = pod
+            phase_ratio = context.populator_phases[node] / self.params.volume_loop_seconds
+            context.status.overwritten(record, pod, phase_ratio)
             if pod.deletion_seconds >= 0.0 and not record.removing:
                 self.terminators.delete(record, pod.deletion_grace_seconds)
 
