@@ -15,9 +15,8 @@ STEPS: Final = (
 )  # fmt: skip
 """Steps of a node that joins, in their usual order."""
 STEP_MEANINGS: Final = (
-    "Node object committed", "range for its pods", "overlay agent runs",
-    "has the entries of all nodes", "Ready", "reached by half of the nodes",
-    "reached by 99 % of the nodes", "reached by every node",
+    "registered", "has a pod range", "overlay agent runs", "reaches all nodes", "Ready",
+    "reached by half", "reached by 99 %", "reached by all",
 )  # fmt: skip
 READINESS: Final = {"ready": 1, "not_ready": -1, "unknown": -1}
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH: Final = 9.6
-_PAIR: Final = {"left": 0.065, "right": 0.985, "bottom": 0.15, "top": 0.855, "wspace": 0.2}
+_PAIR: Final = {"left": 0.075, "right": 0.985, "bottom": 0.15, "top": 0.855, "wspace": 0.2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from sim.report.figure_kit import (
     Context,
     bars_in_order,
     pair,
-    plot_curves,
 )
 from sim.report.shapes import bin_width_seconds, rate, reached_over_time
 from sim.report.style import (
@@ -25,6 +24,7 @@ from sim.report.style import (
     empty_note,
     legend,
     new_figure,
+    seconds_axis,
     seconds_text,
     tidy,
     time_scale,
@@ -53,7 +53,7 @@ def joining(context: Context) -> Figure:
     """Draw how long each step of a join took, and how many nodes had got how far."""
     figure = new_figure(WIDTH, 3.5)
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1.0))
-    figure.subplots_adjust(left=0.215, right=0.985, bottom=0.14, top=0.865, wspace=0.17)
+    figure.subplots_adjust(left=0.2, right=0.985, bottom=0.14, top=0.865, wspace=0.17)
     unit, label = time_scale(context.end_seconds)
     tidy(left, "Nodes that joined", "time since registration", "mean over the nodes (longest)")
     tidy(right, "Nodes over time", label, "nodes that have got this far")
@@ -116,11 +116,11 @@ def _marks(context: Context) -> list[tuple[float, str]]:
     return found[:_MARKS_MAX]
 
 
-def _draw_marks(axes: Axes, context: Context, unit: float) -> None:
-    for time, _ in _marks(context):
-        axes.axvline(time / unit, color=BAD, linewidth=1.0, linestyle=(0, (1, 1.5)))
+def _draw_marks(axes: Axes, context: Context, unit: float, *, named: bool = True) -> None:
     marks = _marks(context)
-    if marks:
+    for time, _ in marks:
+        axes.axvline(time / unit, color=BAD, linewidth=1.0, linestyle=(0, (1, 1.5)))
+    if marks and named:
         text = f" {marks[0][1]}" + (f" and {len(marks) - 1} more" if len(marks) > 1 else "")
         axes.text(marks[0][0] / unit, axes.get_ylim()[1], text, color=BAD, fontsize=7.5, va="top")
 
@@ -184,11 +184,16 @@ def disturbance(context: Context) -> Figure:
         established = most > 0.0
         share[~established] = np.nan
         all_share = 100.0 * counts.sum(axis=0) / np.maximum(most.sum(axis=0), 1.0)
-        worst = np.nanmin(np.where(established, share, np.inf), axis=0)
+        lows = np.where(established, share, np.inf)
+        worst = lows.min(axis=0)
         worst[~np.isfinite(worst)] = np.nan
-        left.plot(grid / unit, worst, color=PALETTE[1], linewidth=1.4, label="worst Service")
+        lowest = float(np.nanmin(worst)) if established.any() else 100.0
+        name = list(services)[int(np.argmin(lows.min(axis=1)))]
+        left.plot(grid / unit, worst, color=PALETTE[1], linewidth=1.4,
+                  label=f"worst Service (lowest: {name})")  # fmt: skip
         left.plot(grid / unit, all_share, color=PALETTE[0], linewidth=1.6, label="all Services")
-        left.set_ylim(0.0, 109.0)
+        bottom = max(0.0, 10.0 * np.floor((lowest - 4.0) / 10.0))
+        left.set_ylim(bottom, 100.0 + 0.09 * (100.0 - bottom))
         left.set_xlim(0.0, end / unit)
         left.yaxis.set_major_formatter("{x:.0f} %")
         _draw_marks(left, context, unit)
@@ -230,7 +235,7 @@ def _nodes_and_pods(axes: Axes, context: Context, unit: float) -> None:
     axes.set_xlim(0.0, end / unit)
     axes.set_ylim(0.0, max(1.0, 1.15 * axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    _draw_marks(axes, context, unit)
+    _draw_marks(axes, context, unit, named=False)
     legend(axes, loc="upper left")
 
 
@@ -294,7 +299,7 @@ def request_rate(context: Context) -> Figure:
         axes.set_xlim(0.0, end / unit)
         axes.set_ylim(0.0, 1.25 * axes.get_ylim()[1])
         axes.yaxis.set_major_formatter("{x:,.0f}")
-        _draw_marks(axes, context, unit)
+        _draw_marks(axes, context, unit, named=False)
     legend(left, loc="upper right", ncols=2, fontsize=7.5)
     legend(right, loc="upper right")
     return figure
@@ -311,7 +316,7 @@ def image_pulls(context: Context) -> Figure:
     figure, left, right = pair()
     unit, label = time_scale(context.end_seconds)
     tidy(left, "Image pulls", "request to unpacked, queue included", "share done within")
-    tidy(right, "Images over time", label, "pulls finished; mean rate in the caption of the line")
+    tidy(right, "Images over time", label, "pulls asked for and finished")
     derivation = context.derivation
     table = derivation.facts["image_pulls"]
     results = table.categories("result")
@@ -322,8 +327,13 @@ def image_pulls(context: Context) -> Figure:
     pulled = table.column("result") == results.index("pulled")
     begin = table.column("time_seconds")[pulled]
     ends = derivation.column("image_pulls", "end_seconds")[pulled]
-    plot_curves(left, {"pull": ends - begin}, {"pull": PALETTE[0]})
-    legend(left, loc="upper left")
+    seconds = np.sort(ends - begin)
+    left.step(np.concatenate(([0.0], seconds)), np.linspace(0.0, 100.0, len(seconds) + 1),
+              where="post", color=PALETTE[0], linewidth=1.6)  # fmt: skip
+    left.set_xlim(0.0, 1.05 * float(seconds[-1]))
+    left.set_ylim(0.0, 104.0)
+    left.yaxis.set_major_formatter("{x:.0f} %")
+    seconds_axis(left.xaxis)
     size = float(table.column("pulled_bytes")[pulled].sum())
     span = max(float(ends.max() - begin.min()), 1e-9)
     for values, name, colour in (
@@ -335,5 +345,5 @@ def image_pulls(context: Context) -> Figure:
     right.set_ylim(0.0, 1.08 * len(ends))
     right.yaxis.set_major_formatter("{x:,.0f}")
     right.set_xlabel(f"{label}; last after {seconds_text(float(ends.max()))}")
-    legend(right, loc="lower right")
+    legend(right, loc="center")
     return figure
