@@ -232,6 +232,9 @@ def _nodes_and_pods(axes: Axes, context: Context, unit: float) -> None:
             x = np.concatenate(([begin], after, [end]))
             y = np.concatenate((np.arange(len(after) + 1.0), [float(len(after))]))
             axes.step(x / unit, y, where="post", color=colour, linewidth=1.5, label=name)
+    if not axes.lines:
+        empty_note(axes, "no node left service, no pod was told to go")
+        return
     axes.set_xlim(0.0, end / unit)
     axes.set_ylim(0.0, max(1.0, 1.15 * axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter("{x:,.0f}")
