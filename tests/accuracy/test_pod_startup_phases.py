@@ -1,8 +1,8 @@
 """Pod start-up, phase by phase, against the published breakdown on kind (Kubernetes 1.36).
 
-A whole cluster stands in for theirs: three nodes on 64 cores, ten pods on their way, image present.
-The disk of that machine is not published; it decides the two phases of a few milliseconds. A network
-volume is assumed, as virtual machines of 64 cores have.
+A whole cluster stands in for theirs: three nodes on 64 cores, ten pods under way, image present.
+The disk of that machine is not published; it decides the two phases of a few milliseconds. A
+network volume is assumed, as virtual machines of 64 cores have.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def simulated_seconds(*, on_demand: bool) -> dict[str, float]:
     """Mean of every phase over 300 pods, ten of them under way at a time (Little's law)."""
     whole_seconds = 1.1 if on_demand else 1.6
     params = ClusterParams(
-        control_plane=ControlPlaneParams(host=HostParams(core_count=64), etcd_disk="network_volume"),
+        control_plane=ControlPlaneParams(
+            host=HostParams(core_count=64), etcd_disk="network_volume"
+        ),
         nodes=NodesParams(pools=(NodePoolParams(name="worker", count=2, cpu_millicores=64000),)),
         kubelet=KubeletParams(pleg_on_demand_relist=on_demand),
     )
