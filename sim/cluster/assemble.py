@@ -29,6 +29,7 @@ from sim.components.kubelet_fleet import KubeletFleet
 from sim.components.node_cpu import NodeCPUs
 from sim.components.overlay import Overlay
 from sim.components.scheduler import Scheduler
+from sim.costs.container_runtime import ContainerRuntimeParams, docker_params
 from sim.costs.disk import DISKS
 from sim.costs.etcd import EtcdLaw
 from sim.costs.network import LINKS
@@ -98,7 +99,7 @@ class _Assembly:
             node_count,
         )
         cpus = overlay.cpus = NodeCPUs(
-            self.profile.container_runtime.cpu_per_wall_ratio,
+            self._runtime_law().cpu_per_wall_ratio,
             self.params.nodes.pod_cpu_usage_ratio,
         )
         kubelets = self._kubelets(clients, endpoint, overlay, cpus)
@@ -219,6 +220,8 @@ class _Assembly:
             self.params.control_plane.controller_manager,
             cluster_cidr=network.pod_cidr,
             node_cidr_mask_size_ipv4=network.node_cidr_mask_size,
+            cluster_cidr_ipv6=network.pod_cidr_ipv6,
+            node_cidr_mask_size_ipv6=network.node_cidr_mask_size_ipv6,
         )
         return [
             ControllerManager(
@@ -233,6 +236,11 @@ class _Assembly:
             for index, host in enumerate(control_hosts)
         ]
 
+    def _runtime_law(self) -> ContainerRuntimeParams:
+        law = self.profile.container_runtime
+        docker = self.params.kubelet.container_runtime == "cri-dockerd"
+        return docker_params(law) if docker else law
+
     def _kubelets(
         self,
         clients: ClientFactory,
@@ -240,7 +248,8 @@ class _Assembly:
         overlay: Overlay,
         cpus: NodeCPUs,
     ) -> KubeletFleet:
-        runtime = ContainerRuntime(self.engine, self.profile.container_runtime, cpus)
+        law = self._runtime_law()
+        runtime = ContainerRuntime(self.engine, law, cpus)
         kubelets = KubeletFleet(
             self.engine,
             self.recorder,
@@ -249,7 +258,7 @@ class _Assembly:
             self.profile.kubelet,
             runtime,
             overlay,
-            Images(self.engine, self.recorder, self.params.images, self.profile.container_runtime),
+            Images(self.engine, self.recorder, self.params.images, law),
         )
         kubelets.add_nodes(self.state.nodes)
         kubelets.preload_running(self.state.pods)

@@ -232,6 +232,17 @@ DNS_QUERIES = TableSpec(
         Column("utilization_ratio", "f8", "load over capacity"),
     ),
 )
+REACHABILITY = TableSpec(
+    "reachability",
+    "one look of the workload at who reaches a pod, the pods of a node, or a Service",
+    (
+        _TIME,
+        Column("source", "text", "node/NAME, pod/NAMESPACE/NAME or all nodes"),
+        Column("target", "text", "node/NAME, pod/NAMESPACE/NAME or service/NAMESPACE/NAME"),
+        Column("asked_count", "i4", "nodes asked"),
+        Column("reached_count", "i4", "nodes from which the target is reached"),
+    ),
+)
 FAULTS = TableSpec(
     "faults",
     "one fault, recovery or limit reached",
@@ -270,6 +281,7 @@ ALL: tuple[TableSpec, ...] = (
     CONTROLLER_SYNCS,
     IMAGE_PULLS,
     DNS_QUERIES,
+    REACHABILITY,
     FAULTS,
     GAUGES,
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,6 @@ from sim.engine.tables import Recorder
 
 FloatArray = npt.NDArray[np.float64]
 
-BACKENDS = ("vxlan", "bgp", "cloud-routes")
 _QUANTILE_COUNT = 1024
 _SHAPE_CONCURRENCY_MAX = 4
 _BEFORE = -1.0
@@ -40,8 +40,9 @@ _BEFORE = -1.0
 class OverlayParams:
     """How nodes reach each other's pods."""
 
-    backend: str = "vxlan"
-    """vxlan, bgp or cloud-routes."""
+    backend: Literal["vxlan", "bgp", "cloud-routes"] = "vxlan"
+    """vxlan: neighbour, FDB entry and route per node on every node; bgp: a route; cloud-routes:
+    one call per node to the provider's network, nothing on the nodes."""
     agent_user: str = "system:serviceaccount:kube-flannel:flannel"
     agent_groups: tuple[str, ...] = (
         "system:serviceaccounts",
@@ -98,7 +99,6 @@ class Overlay:
         remote_law: RemoteNodeParams,
         node_count_max: int,
     ) -> None:
-        assert params.backend in BACKENDS, params.backend
         self._engine = engine
         self._endpoint = endpoint
         self._faults = recorder["faults"]
@@ -135,6 +135,8 @@ class Overlay:
         self._removed: dict[int, FloatArray] = {}
         self._joining: set[int] = set()
         """Nodes that joined, until all others have their entries."""
+        self.family_count = 1
+        """Address families; entries for a remote node are written once for each."""
         self.entry_count = 0
         """Entries written on all nodes (neighbours, FDB entries and routes)."""
         self.cpu_seconds = np.zeros(node_count_max)
@@ -177,6 +179,7 @@ class Overlay:
         """The node IPAM controller has allocated the node's ranges."""
         if not self.pools[node]:
             self.pools[node] = tuple(AddressPool(cidr) for cidr in pod_cidrs)
+            self.family_count = max(self.family_count, len(pod_cidrs))
 
     def has_cidr(self, node: int) -> bool:
         """Whether the node has a range to take addresses from."""
@@ -256,19 +259,19 @@ class Overlay:
 
     @property
     def _entries_per_node(self) -> int:
-        return 3 if self.params.backend == "vxlan" else 1
+        return self.family_count * (3 if self.params.backend == "vxlan" else 1)
 
     def _full_seconds(self, remote_count: int) -> float:
         law = self._remote_law
         if self.params.backend == "bgp":
-            return law.bgp_route_seconds * remote_count
-        return float(law.full_programming_seconds(remote_count))
+            return self.family_count * law.bgp_route_seconds * remote_count
+        return self.family_count * float(law.full_programming_seconds(remote_count))
 
     def _one_seconds(self, present_count: int) -> float:
         law = self._remote_law
         if self.params.backend == "bgp":
-            return law.bgp_route_seconds
-        return float(law.node_joined_seconds(present_count))
+            return self.family_count * law.bgp_route_seconds
+        return self.family_count * float(law.node_joined_seconds(present_count))
 
     def _deliver(self, events: Sequence[WatchEvent], times_seconds: FloatArray) -> None:
         """Node events have reached agents; infinity: another call serves that agent."""
@@ -322,7 +325,9 @@ class Overlay:
             return float("inf")
         column = self._columns.get(remote)
         if self.params.backend == "cloud-routes":
-            return _BEFORE if column is None else float(column[node])
+            if column is None:
+                return _BEFORE if self._published[remote] else float("inf")
+            return float(column[node])
         row = self._rows.get(node)
         if row is not None and np.isfinite(row[remote]):
             return float(row[remote])

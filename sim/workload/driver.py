@@ -180,6 +180,20 @@ def _load(core: DriverCore, index: int, operation: ops.Load) -> Steps:
     core.request_count += generator.request_count
 
 
+def _probe(core: DriverCore, _: int, operation: ops.Probe) -> Steps:
+    """Look who reaches the target, every so often."""
+    end_seconds = core.engine.now + operation.duration_seconds
+    while True:
+        source, target = operation.source_text, operation.target_text
+        asked, reached = core.actions.look(source, target)
+        core.reachability.append(
+            (core.engine.now, source or "all nodes", target, asked, reached)
+        )
+        if operation.interval_seconds <= 0.0 or core.engine.now >= end_seconds:
+            return
+        yield core.engine.sleep(operation.interval_seconds)
+
+
 _STEPS: dict[type[Operation], Callable[[DriverCore, int, Any], Steps | None]] = {
     ops.CreateNodes: creating.create_nodes,
     ops.CreateNamespaces: creating.create_namespaces,
@@ -203,4 +217,5 @@ _STEPS: dict[type[Operation], Callable[[DriverCore, int, Any], Steps | None]] = 
     ops.Uncordon: changing.uncordon,
     ops.Fault: _fault,
     ops.Load: _load,
+    ops.Probe: _probe,
 }

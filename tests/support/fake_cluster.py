@@ -111,6 +111,7 @@ class FakeCluster:
         for index, step in enumerate(STEPS):
             self.tables["node_transitions"].append((1.0 + 0.1 * index, "node-new", step, ""))
         self.tables["node_transitions"].append((3.0, "node-1", "unknown", "NodeStatusUnknown"))
+        self.tables["reachability"].append((2.0, "all nodes", "service/default/web", 10, 9))
         self.tables["faults"].append((2.0, "workload", "fault", "killNode node-1"))
         for time, ready in ((0.5, 3), (2.5, 2)):
             detail = {"service": "web", "ready_count": ready, "endpoint_count": 3}
