@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sim.base.objects import NEVER, EndpointSlice, Key, Service
-from sim.components.kube_proxy_runners import KubeProxyFleetParams
+from sim.components.kube_proxy_params import KubeProxyFleetParams
 from sim.components.ports import WatchEvent
 from sim.components.proxy_state import HEADLESS_LABEL
 from sim.costs.kube_proxy import KubeProxyParams

@@ -12,6 +12,8 @@ core at a time (`sim.costs.kube_proxy`, `sim.costs.container_runtime`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -49,6 +51,8 @@ class NodeCPUs:
         """Pod operations in progress: (capacity,)."""
         self._sync_begin: FloatArray = np.full(0, np.inf)
         self._sync_end: FloatArray = np.full(0, -1.0)
+        self.before_looking: Callable[[], object] | None = None
+        """Called before somebody asks for running syncs: decides those that have started."""
 
     def add_node(self, node: Node) -> None:
         """Give the next node its cores."""
@@ -96,6 +100,8 @@ class NodeCPUs:
 
     def is_syncing(self, node: int, time_seconds: float) -> bool:
         """Whether a node's kube-proxy computes, as far as its last sync is known."""
+        if self.before_looking is not None:
+            self.before_looking()
         return bool(self._sync_begin[node] <= time_seconds < self._sync_end[node])
 
     # What it costs.
@@ -112,9 +118,13 @@ class NodeCPUs:
         What the pod operations of a node cost each other is in the runtime's own law.
         """
         wanted = float(self.wanted_millicores[node])
+        there = float(self.millicores[node])
+        if wanted + _ONE_CORE <= there:
+            return 1.0
+        if self.before_looking is not None:
+            self.before_looking()
         if self._sync_begin[node] <= time_seconds < self._sync_end[node]:
             wanted += _ONE_CORE
-        there = float(self.millicores[node])
         if wanted <= there:
             return 1.0
         own = float(self.operation_counts[node]) * self._operation_millicores
