@@ -83,21 +83,7 @@ class ProxyRunners:
         """Whether the next sync has been requested by a change (else it is the timer's)."""
         self.opened = False
         """Whether the last `request` found nodes without a requested sync."""
-        self._frozen: BoolArray = np.zeros(n, dtype=np.bool_)
-        """Whether a sync has started whose duration is not decided."""
-        self._frozen_first_seconds = np.inf
-        self._lazy_seconds = (
-            self._min_sync_seconds if self._min_sync_seconds >= _LAZY_SECONDS_MIN else -np.inf
-        )
-        self._frozen_number: IntArray = np.zeros(n, dtype=np.int64)
-        """Number of the newest sync that has started."""
-        self._frozen_start: FloatArray = np.zeros(n)
-        self._frozen_shared: list[float] | None = None
-        self._frozen_totals: FloatArray = np.zeros((len(NO_COUNTS), n))
-        self._frozen_changed: FloatArray = np.zeros((4, n))
-        self._frozen_stale: FloatArray = np.zeros(n)
-        self._resume_at: FloatArray = np.zeros(n)
-        """When the sync after a frozen one was requested."""
+        self._begin_frozen(n)
         self._fails: BoolArray = np.zeros(n, dtype=np.bool_)
         self._failing = False
         """Whether any node's next sync is going to fail."""
@@ -133,6 +119,24 @@ class ProxyRunners:
         self._stream = stream
         self.on_close: Callable[[Nodes, FloatArray, FloatArray], object] | None = None
         """Called with (nodes, starts, completions) of every group of syncs; for tests."""
+
+    def _begin_frozen(self, n: int) -> None:
+        """No sync has started."""
+        self._frozen: BoolArray = np.zeros(n, dtype=np.bool_)
+        """Whether a sync has started whose duration is not decided."""
+        self._frozen_first_seconds = np.inf
+        self._lazy_seconds = (
+            self._min_sync_seconds if self._min_sync_seconds >= _LAZY_SECONDS_MIN else -np.inf
+        )
+        self._frozen_number: IntArray = np.zeros(n, dtype=np.int64)
+        """Number of the newest sync that has started."""
+        self._frozen_start: FloatArray = np.zeros(n)
+        self._frozen_shared: list[float] | None = None
+        self._frozen_totals: FloatArray = np.zeros((len(NO_COUNTS), n))
+        self._frozen_changed: FloatArray = np.zeros((4, n))
+        self._frozen_stale: FloatArray = np.zeros(n)
+        self._resume_at: FloatArray = np.zeros(n)
+        """When the sync after a frozen one was requested."""
 
     # Arrivals.
 
