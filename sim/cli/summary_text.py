@@ -31,11 +31,23 @@ def summary_text(results: Sequence[RunResult], points_table: Path | None) -> str
         lines += _thresholds(point_judgements(good))
         if good:
             lines.append(f"      {good[0].bottleneck}")
+            lines += [f"      {_cost(run)}" for run in good if not run.skipped]
     lines.append("")
     if points_table is not None:
         lines.append(f"  results   {points_table.parent}")
         lines.append(f"  table     {points_table}")
+        lines += [f"  figure    {path}" for path in sorted(points_table.parent.glob("*.png"))]
     return "\n".join(lines) + "\n"
+
+
+def _cost(run: RunResult) -> str:
+    """Return what a run of a sweep took: simulated, wall and CPU time."""
+    simulated = format_duration(round(run.simulated_seconds, 1))
+    speed = run.simulated_seconds / max(run.wall_seconds, 1e-9)
+    return (
+        f"simulated {simulated} in {run.wall_seconds:.1f} s ({speed:,.1f} × faster),"
+        f" {run.cpu_seconds:.1f} CPU-s"
+    )
 
 
 def _counts(runs: Sequence[RunResult]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sim.cluster.reachability import Reachability
 from sim.workload.object_reader import node_from_manifest
 from sim.workload.operations import Fault
 
@@ -57,6 +58,10 @@ class Actions:
         else:
             assert what == "killScheduler", what
             cluster.schedulers[self._leading_scheduler(target)].stop()
+
+    def look(self, source: str, target: str) -> tuple[int, int]:
+        """Return (nodes asked, nodes from which a pod, node or Service is reached) now."""
+        return Reachability(self._cluster).look(source, target)
 
     def mend(self, fault: Fault) -> None:
         """Undo a fault: start what was killed, restore what was slowed."""

@@ -8,7 +8,7 @@ import ipaddress
 class AddressBlock:
     """A CIDR block: hands out subnets or single addresses by index."""
 
-    __slots__ = ("_first", "_size_bits", "cidr", "mask_size")
+    __slots__ = ("_first", "_make", "_size_bits", "cidr", "mask_size")
 
     def __init__(self, cidr: str) -> None:
         network = ipaddress.ip_network(cidr, strict=False)
@@ -16,6 +16,7 @@ class AddressBlock:
         self._first = int(network.network_address)
         self._size_bits = network.max_prefixlen - network.prefixlen
         self.mask_size = network.prefixlen
+        self._make = ipaddress.IPv6Address if network.version == 6 else _text
 
     def subnet_count(self, mask_size: int) -> int:
         """Return how many subnets of that mask the block holds; 0 if it is too small."""
@@ -24,13 +25,13 @@ class AddressBlock:
     def subnet(self, index: int, mask_size: int) -> str:
         """Return the index-th subnet of that mask."""
         width = self._size_bits - (mask_size - self.mask_size)
-        return f"{_text(self._first + (index << width))}/{mask_size}"
+        return f"{self._make(self._first + (index << width))}/{mask_size}"
 
     def address(self, index: int) -> str:
         """Return the index-th address of the block (0 is the network address)."""
         if not 0 <= index < 1 << self._size_bits:
             raise ValueError(f"{self.cidr} has no address number {index}")
-        return _text(self._first + index)
+        return str(self._make(self._first + index))
 
 
 def _text(value: int) -> str:

@@ -26,8 +26,10 @@ from sim.components.etcd import Etcd
 from sim.components.image import Images
 from sim.components.kube_proxy_fleet import KubeProxyFleet
 from sim.components.kubelet_fleet import KubeletFleet
+from sim.components.node_cpu import NodeCPUs
 from sim.components.overlay import Overlay
 from sim.components.scheduler import Scheduler
+from sim.costs.container_runtime import ContainerRuntimeParams, docker_params
 from sim.costs.disk import DISKS
 from sim.costs.etcd import EtcdLaw
 from sim.costs.network import LINKS
@@ -96,8 +98,12 @@ class _Assembly:
             self.profile.remote_node,
             node_count,
         )
-        kubelets = self._kubelets(clients, endpoint, overlay)
-        proxies = self._proxies(clients, endpoint)
+        cpus = overlay.cpus = NodeCPUs(
+            self._runtime_law().cpu_per_wall_ratio,
+            self.params.nodes.pod_cpu_usage_ratio,
+        )
+        kubelets = self._kubelets(clients, endpoint, overlay, cpus)
+        proxies = self._proxies(clients, endpoint, cpus)
         coredns = CoreDNS(
             self.engine,
             self.recorder,
@@ -120,6 +126,7 @@ class _Assembly:
             overlay=overlay,
             proxies=proxies,
             coredns=coredns,
+            cpus=cpus,
             node_block=AddressBlock(self.params.network.node_cidr),
             service_block=AddressBlock(self.params.network.service_cidr),
             templates=self.templates,
@@ -213,6 +220,8 @@ class _Assembly:
             self.params.control_plane.controller_manager,
             cluster_cidr=network.pod_cidr,
             node_cidr_mask_size_ipv4=network.node_cidr_mask_size,
+            cluster_cidr_ipv6=network.pod_cidr_ipv6,
+            node_cidr_mask_size_ipv6=network.node_cidr_mask_size_ipv6,
         )
         return [
             ControllerManager(
@@ -227,10 +236,20 @@ class _Assembly:
             for index, host in enumerate(control_hosts)
         ]
 
+    def _runtime_law(self) -> ContainerRuntimeParams:
+        law = self.profile.container_runtime
+        docker = self.params.kubelet.container_runtime == "cri-dockerd"
+        return docker_params(law) if docker else law
+
     def _kubelets(
-        self, clients: ClientFactory, endpoint: LoadBalancer, overlay: Overlay
+        self,
+        clients: ClientFactory,
+        endpoint: LoadBalancer,
+        overlay: Overlay,
+        cpus: NodeCPUs,
     ) -> KubeletFleet:
-        runtime = ContainerRuntime(self.engine, self.profile.container_runtime)
+        law = self._runtime_law()
+        runtime = ContainerRuntime(self.engine, law, cpus)
         kubelets = KubeletFleet(
             self.engine,
             self.recorder,
@@ -239,13 +258,15 @@ class _Assembly:
             self.profile.kubelet,
             runtime,
             overlay,
-            Images(self.engine, self.recorder, self.params.images, self.profile.container_runtime),
+            Images(self.engine, self.recorder, self.params.images, law),
         )
         kubelets.add_nodes(self.state.nodes)
         kubelets.preload_running(self.state.pods)
         return kubelets
 
-    def _proxies(self, clients: ClientFactory, endpoint: LoadBalancer) -> KubeProxyFleet:
+    def _proxies(
+        self, clients: ClientFactory, endpoint: LoadBalancer, cpus: NodeCPUs
+    ) -> KubeProxyFleet:
         proxies = KubeProxyFleet(
             self.engine,
             self.recorder,
@@ -257,6 +278,7 @@ class _Assembly:
                 "system:serviceaccount:kube-system:kube-proxy",
                 groups=("system:serviceaccounts", "system:serviceaccounts:kube-system"),
             ),
+            cpus=cpus,
         )
         proxies.preload(self.state.services)
         return proxies

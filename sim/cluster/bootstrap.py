@@ -71,6 +71,7 @@ class Bootstrap:
         self._state = InitialState()
         network = params.network
         self._pod_block = AddressBlock(network.pod_cidr)
+        self._second_block = AddressBlock(network.pod_cidr_ipv6) if network.pod_cidr_ipv6 else None
         self._node_block = AddressBlock(network.node_cidr)
         self._service_block = AddressBlock(network.service_cidr)
         self._used_addresses: dict[str, int] = {}
@@ -143,6 +144,9 @@ class Bootstrap:
         if index < self._pod_block.subnet_count(mask):
             node.pod_cidr = self._pod_block.subnet(index, mask)
             node.pod_cidrs = (node.pod_cidr,)
+            mask, second = self._params.network.node_cidr_mask_size_ipv6, self._second_block
+            if second is not None and index < second.subnet_count(mask):
+                node.pod_cidrs += (second.subnet(index, mask),)
         node.ready = "True"
         node.ready_reason = "KubeletReady"
         node.ready_transition_seconds = node.heartbeat_seconds = 0.0

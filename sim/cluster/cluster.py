@@ -21,6 +21,7 @@ from sim.components.endpoint import LoadBalancer
 from sim.components.etcd import Etcd
 from sim.components.kube_proxy_fleet import KubeProxyFleet
 from sim.components.kubelet_fleet import KubeletFleet
+from sim.components.node_cpu import NodeCPUs
 from sim.components.overlay import Overlay
 from sim.components.ports import WatchEvent
 from sim.components.scheduler import Scheduler
@@ -67,6 +68,7 @@ class Cluster:
     overlay: Overlay
     proxies: KubeProxyFleet
     coredns: CoreDNS
+    cpus: NodeCPUs
     node_block: AddressBlock
     templates: PodTemplates
     state: InitialState
@@ -198,6 +200,7 @@ class Cluster:
         problems += self.kubelets.check()
         problems += self.proxies.check()
         problems += self.coredns.check()
+        problems += self.cpus.check()
         return problems
 
     def finish(self) -> None:
@@ -232,6 +235,7 @@ class Cluster:
         extended = {name for node in self.state.nodes for name in _capacity(node)}
         self.placement.declare(self.sampler, [name for name in RESOURCES if name in extended])
         level("running_pods", "cluster", lambda: self.pods_running_count)
+        level("cpu_saturated_nodes", "cluster", self.cpus.saturated_count)
         level("etcd_database_bytes", "etcd", lambda: self.etcd.store.database_bytes)
         level("storage_objects_count", "pods", lambda: len(self.etcd.objects("pods")))
         for key, client in self.clients.clients.items():

@@ -101,6 +101,11 @@ class NodesParams:
     """running: the nodes are Ready with their system pods at time 0. join: they register at the
     rate below, and everything that a join costs is spent."""
     join_per_second: Annotated[float, Gt(0)] = 10.0
+    pod_cpu_usage_ratio: Annotated[float, Ge(0)] = field(
+        default=0.5, metadata={"source": "assumed"}
+    )
+    """Share of their CPU requests that running pods use. Together with pod operations and
+    kube-proxy's sync it may exceed a node's cores; these two then take longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +115,9 @@ class NetworkParams:
     pod_cidr: str = "10.0.0.0/8"
     """clusterCIDR: divided into one block per node."""
     node_cidr_mask_size: Annotated[int, Ge(16), Le(30)] = 24
+    pod_cidr_ipv6: str = ""
+    """The second half of a dual-stack clusterCIDR, such as fd00:10::/48; empty: IPv4 only."""
+    node_cidr_mask_size_ipv6: Annotated[int, Ge(48), Le(126)] = 64
     service_cidr: str = "172.16.0.0/12"
     node_cidr: str = "192.168.0.0/16"
     """Addresses of the nodes themselves."""

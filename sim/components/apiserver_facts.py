@@ -167,6 +167,9 @@ _COLUMNS: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
+_READINESS = {"True": "ready", "False": "not_ready", "Unknown": "unknown"}
+
+
 def _same_columns_of_node(new: Node, old: Node) -> bool:
     return (
         new.ready == old.ready
@@ -188,6 +191,7 @@ class CommitFacts:
     def __init__(self, recorder: Recorder) -> None:
         self._pods = recorder["pods"]
         self._transitions = recorder["pod_transitions"]
+        self._nodes = recorder["node_transitions"]
         self._objects = recorder["objects"]
         self._events = recorder["events"]
         self._last_revision = 0
@@ -214,8 +218,11 @@ class CommitFacts:
                 self._pod(event)
             elif resource == "events":
                 self._event(event)
-            elif self._objects.enabled:
-                self._object(event, resource)
+            else:
+                if resource == "nodes":
+                    self._node(event)
+                if self._objects.enabled:
+                    self._object(event, resource)
         self._last_revision = events[-1].revision
 
     def preloaded(self, objects: list[APIObject], now_seconds: float) -> None:
@@ -250,6 +257,27 @@ class CommitFacts:
             append((now, uid, "ready", new.pod_ip))
         if new.deletion_seconds >= 0.0 and old.deletion_seconds < 0.0:
             append((now, uid, "deleting", new.node_name))
+
+    def _node(self, event: WatchEvent) -> None:
+        new = cast(Node, event.new)
+        now = event.commit_seconds
+        append = self._nodes.append
+        if event.type == "DELETED":
+            append((now, new.name, "deleted", ""))
+            return
+        old = cast("Node | None", event.old)
+        if old is None:
+            if now <= 0.0:  # there before the run began
+                return
+            append((now, new.name, "registered", new.internal_ip))
+        if new.pod_cidr and (old is None or not old.pod_cidr):
+            append((now, new.name, "cidr_allocated", new.pod_cidr))
+        if old is None:
+            return
+        if new.ready != old.ready:
+            append((now, new.name, _READINESS[new.ready], new.ready_reason))
+        if new.unschedulable != old.unschedulable:
+            append((now, new.name, "cordoned" if new.unschedulable else "uncordoned", ""))
 
     def _created(self, new: Pod, now: float) -> None:
         template = new.template

@@ -365,9 +365,7 @@ class Fanout:
     def note_arrival(self, batch: Batch) -> None:
         """Count one of a batch's deliveries as arrived; the last one writes the batch's row."""
         since_commit = self._engine.now - batch.time_seconds
-        if batch.first_seconds < 0.0:
-            batch.first_seconds = since_commit
-        batch.last_seconds = since_commit
+        batch.note_span(since_commit, since_commit)
         batch.open_count -= 1
         if batch.open_count == 0:
             self.write_row(batch)

@@ -47,6 +47,12 @@ class Batch:
         self.delivery_count = 0
         self.open_count = 0
 
+    def note_span(self, first_seconds: float, last_seconds: float) -> None:
+        """Some of the deliveries arrive within this span, counted from the commit."""
+        if self.first_seconds < 0.0 or first_seconds < self.first_seconds:
+            self.first_seconds = first_seconds
+        self.last_seconds = max(self.last_seconds, last_seconds)
+
 
 class FleetFanout:
     """Watch delivery of one replica to its members of all fleets."""
@@ -173,7 +179,7 @@ class FleetFanout:
         mask = wanted
         if mask is None:
             mask = fleet.connected & (fleet.replica_index == self._index)
-        count = int(mask.sum())
+        count = int(np.count_nonzero(mask))
         if count == 0:
             return
         batch.delivery_count += count * len(events)
@@ -184,7 +190,7 @@ class FleetFanout:
         if self._host.roomy:
             lanes = -(-lanes // ROOMY_LANES_DIVISOR)
         share = each * count / lanes
-        start = (self._fanout.generation, batch, fleet, events, mask, each, lanes)
+        start = (self._fanout.generation, batch, fleet, events, mask, count, each, lanes)
         for lane in range(lanes):
             if self._run_queue.occupy(share, long=True):
                 if lane == 0:
@@ -199,31 +205,44 @@ class FleetFanout:
         return share_seconds
 
     def _forecast(self, start: Any, share_seconds: float) -> None:
-        _, batch, fleet, events, mask, each, lanes = start
+        _, batch, fleet, events, mask, count, each, lanes = start
         host = self._host
         runnable = host.running_count + lanes
         cores = host.core_count
         rate = 1.0 if cores == 0 or runnable <= cores else cores / runnable
-        count = int(mask.sum())
         now = self._engine.now
-        times = np.full(fleet.member_count, np.inf)
-        offset = np.linspace(each / rate, max(share_seconds, each) / rate, count)
+        first = now + self._network_seconds + each / rate
+        last = now + self._network_seconds + max(share_seconds, each) / rate
         turn = int(events[-1].revision * 0.618033988749895 * count) % count
-        times[mask] = np.roll(now + self._network_seconds + offset, turn)
-        first = float(times.min())
-        batch.first_seconds = first - batch.time_seconds
-        batch.last_seconds = float(times[mask].max()) - batch.time_seconds
-        self._engine.call_later(first - now, self._arrived_all, (batch, fleet, events, times))
+        times = _spread_out(first, last, count, turn)
+        if count < fleet.member_count:
+            reached, times = times, np.full(fleet.member_count, np.inf)
+            times[mask] = reached
+        batch.note_span(first - batch.time_seconds, last - batch.time_seconds)
+        work = (batch, fleet, events, times, count)
+        self._engine.call_later(first - now, self._arrived_all, work)
 
-    def _arrived_all(self, argument: tuple[Batch, FleetWatcher, list[WatchEvent], Any]) -> None:
-        batch, fleet, events, times = argument
+    def _arrived_all(
+        self, argument: tuple[Batch, FleetWatcher, list[WatchEvent], Any, int]
+    ) -> None:
+        batch, fleet, events, times, count = argument
         deliver = fleet.deliver_all
         assert deliver is not None
-        self._fanout.delivery_count += int(np.isfinite(times).sum()) * len(events)
+        self._fanout.delivery_count += count * len(events)
         batch.open_count -= 1
         if batch.open_count == 0:
             self._fanout.write_row(batch)
         deliver(events, times)
+
+
+def _spread_out(first: float, last: float, count: int, turn: int) -> npt.NDArray[np.float64]:
+    """Return ``count`` times evenly from first to last, the first of them at place ``turn``."""
+    step = (last - first) / (count - 1) if count > 1 else 0.0
+    times: npt.NDArray[np.float64] = np.arange(-turn, count - turn, dtype=np.float64)
+    times[:turn] += count
+    times *= step
+    times += first
+    return times
 
 
 def _ignore(_: object) -> None:

@@ -2,7 +2,8 @@
 
 **Modelled:** sandbox, create, start and stop through CRI with a profile for containerd or Docker;
 calls slow each other down by the number of pod operations in progress on the node when they
-begin; CPU demand is counted per node.
+begin, and their computing part by pods and kube-proxy if these want more cores than the node has;
+CPU demand is counted per node.
 **Not modelled:** a call that has begun does not change its pace; image pulls are in
 `sim.components.image`.
 **Source:** laws and profiles of `sim.costs.container_runtime`.
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import exp
 
+from sim.components.node_cpu import NodeCPUs
 from sim.costs.container_runtime import ContainerRuntimeParams, Real
 from sim.engine.engine import Engine
 
@@ -32,8 +34,13 @@ class _Call:
 class ContainerRuntime:
     """The runtimes of a fleet: counters per node, durations by call."""
 
-    def __init__(self, engine: Engine, law: ContainerRuntimeParams) -> None:
+    def __init__(
+        self, engine: Engine, law: ContainerRuntimeParams, cpus: NodeCPUs | None = None
+    ) -> None:
         self.law = law
+        self.cpus = cpus
+        """Cores of the nodes; None for nodes that are never short of them."""
+        self._engine = engine
         self._stream = engine.stream("runtime/jitter")
         self._sandbox = _Call(law.run_pod_sandbox_seconds)
         self._create = _Call(law.create_container_seconds)
@@ -58,13 +65,19 @@ class ContainerRuntime:
     def begin(self, node: int) -> None:
         """A pod operation starts on a node."""
         self.operation_counts[node] += 1
+        if self.cpus is not None:
+            self.cpus.operation_begins(node)
 
     def end(self, node: int) -> None:
         """A pod operation is over."""
         self.operation_counts[node] -= 1
+        if self.cpus is not None:
+            self.cpus.operation_ends(node)
 
     def reset(self, node: int) -> None:
         """The node crashed: nothing is in progress any more."""
+        if self.cpus is not None:
+            self.cpus.operation_ends(node, self.operation_counts[node])
         self.operation_counts[node] = 0
 
     def _seconds(self, node: int, call: _Call) -> float:
@@ -74,7 +87,11 @@ class ContainerRuntime:
             seconds += call.slope_seconds * others
         if self.law.jitter_log_sd > 0.0:
             seconds *= exp(self.law.jitter_log_sd * self._stream.normal())
-        self.cpu_seconds[node] += seconds * self.law.cpu_per_wall_ratio
+        compute_seconds = seconds * self.law.cpu_per_wall_ratio
+        self.cpu_seconds[node] += compute_seconds
+        if self.cpus is not None:
+            stretch = self.cpus.call_stretch(node, self._engine.now)
+            seconds += compute_seconds * (stretch - 1.0)
         return seconds
 
     def sandbox_seconds(self, node: int) -> float:

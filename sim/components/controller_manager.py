@@ -26,11 +26,11 @@ from sim.components.controllers.deployment import DeploymentController
 from sim.components.controllers.endpointslice import (
     EndpointsController,
     EndpointSliceController,
-    ServiceMembership,
 )
 from sim.components.controllers.garbage_collector import GarbageCollector
 from sim.components.controllers.hpa import HorizontalPodAutoscalerController, MetricSource
 from sim.components.controllers.job import JobController, TTLAfterFinishedController
+from sim.components.controllers.membership import ServiceMembership
 from sim.components.controllers.namespace import (
     NamespaceController,
     root_ca_publisher,
@@ -114,6 +114,9 @@ class ControllerManagerParams:
     cluster_cidr: str = "10.244.0.0/16"
     """Range of all pod addresses (kubeadm's podSubnet)."""
     node_cidr_mask_size_ipv4: Annotated[int, Interval(ge=8, le=30)] = 24
+    cluster_cidr_ipv6: str = ""
+    """Second half of a dual-stack cluster CIDR; empty: IPv4 only."""
+    node_cidr_mask_size_ipv6: Annotated[int, Interval(ge=48, le=126)] = 64
     """Prefix length of one node's range."""
     node_cidr_workers_count: Annotated[int, Gt(0)] = 30
     """Workers of node IPAM."""
@@ -302,5 +305,6 @@ class ControllerManager:
                 p.node_cidr_workers_count,
                 cluster_cidr=p.cluster_cidr,
                 node_mask_bits=p.node_cidr_mask_size_ipv4,
+                second=(p.cluster_cidr_ipv6, p.node_cidr_mask_size_ipv6),
             )
         return factories

@@ -113,6 +113,23 @@ POD_TRANSITIONS = TableSpec(
         Column("detail", "text", "node name, pod IP or reason, depending on the transition"),
     ),
 )
+NODE_TRANSITIONS = TableSpec(
+    "node_transitions",
+    "one step in the life of a node: joining, readiness, what the other nodes know of it",
+    (
+        _TIME,
+        Column("node_name", "text", "name of the Node"),
+        Column(
+            "transition",
+            "text",
+            "registered, cidr_allocated, agent_started (of the overlay), reaches_all (it has the"
+            " entries of all other nodes), programmed_50, programmed_99, programmed_100 (share of"
+            " the other nodes that have its overlay entries), ready, not_ready, unknown (its"
+            " heartbeats stopped), cordoned, uncordoned, deleted",
+        ),
+        Column("detail", "text", "range, or number of other nodes, depending on the transition"),
+    ),
+)
 OBJECTS = TableSpec(
     "objects",
     "one commit of an object that people list: nodes, services, endpointslices, workloads",
@@ -217,6 +234,17 @@ DNS_QUERIES = TableSpec(
         Column("utilization_ratio", "f8", "load over capacity"),
     ),
 )
+REACHABILITY = TableSpec(
+    "reachability",
+    "one look of the workload at who reaches a pod, the pods of a node, or a Service",
+    (
+        _TIME,
+        Column("source", "text", "node/NAME, pod/NAMESPACE/NAME or all nodes"),
+        Column("target", "text", "node/NAME, pod/NAMESPACE/NAME or service/NAMESPACE/NAME"),
+        Column("asked_count", "i4", "nodes asked"),
+        Column("reached_count", "i4", "nodes from which the target is reached"),
+    ),
+)
 FAULTS = TableSpec(
     "faults",
     "one fault, recovery or limit reached",
@@ -246,6 +274,7 @@ ALL: tuple[TableSpec, ...] = (
     BINDINGS,
     PODS,
     POD_TRANSITIONS,
+    NODE_TRANSITIONS,
     OBJECTS,
     EVENTS,
     WATCH_DELIVERIES,
@@ -254,6 +283,7 @@ ALL: tuple[TableSpec, ...] = (
     CONTROLLER_SYNCS,
     IMAGE_PULLS,
     DNS_QUERIES,
+    REACHABILITY,
     FAULTS,
     GAUGES,
 )

@@ -30,13 +30,9 @@ import numpy as np
 
 from sim.base.objects import APIObject, EndpointSlice, Key, Service
 from sim.components.client import Client
-from sim.components.kube_proxy_runners import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    KubeProxyFleetParams,
-    ProxyRunners,
-)
+from sim.components.kube_proxy_params import KubeProxyFleetParams
+from sim.components.kube_proxy_runners import BoolArray, FloatArray, IntArray, ProxyRunners
+from sim.components.node_cpu import NodeCPUs
 from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
 from sim.components.proxy_state import NO_COUNTS, SERVICES, ProxyState, RuleChange
 from sim.costs.kube_proxy import (
@@ -56,6 +52,8 @@ _KNOWN_EVENTS_COUNT = 8192
 _UNDELIVERED_SECONDS = 60.0
 _DETAILED_SWITCHES_COUNT = 256
 _GROWTH_RATIO = 0.125
+_FLUSH_SECONDS = 2.0
+"""Syncs that no later change decides are decided so much later at most."""
 _AFTER_SECONDS = 1e-6
 """A sync is closed just after its start: what arrives at the same instant is part of it."""
 _LIST_RETRY_SECONDS = 0.8
@@ -95,6 +93,7 @@ class KubeProxyFleet:
         node_count: int,
         *,
         client: Client | None = None,
+        cpus: NodeCPUs | None = None,
     ) -> None:
         """Make the proxies of ``node_count`` nodes, their rules installed.
 
@@ -107,6 +106,7 @@ class KubeProxyFleet:
             node_count: nodes at the start; `add_node` adds more.
             client: sends the LISTs of nodes that join or come back; without one the initial
                 state is there at once.
+            cpus: cores of the nodes, shared with pods and kubelets; without, always enough.
         """
         self._engine = engine
         self._endpoint = endpoint
@@ -119,8 +119,10 @@ class KubeProxyFleet:
         self.state = ProxyState(params.mode)
         self.runners = ProxyRunners(
             params, law, self.state, node_count, engine.stream("kube-proxy/jitter"),
-            recorder["proxy_syncs"],
+            recorder["proxy_syncs"], cpus,
         )  # fmt: skip
+        if cpus is not None:
+            cpus.before_looking = self.runners.settle
         self.connected: BoolArray = np.ones(node_count, dtype=np.bool_)
         """Whether a node's kube-proxy runs and watches: (capacity,) bool."""
         self._everyone = True
@@ -147,11 +149,13 @@ class KubeProxyFleet:
     @property
     def cpu_seconds(self) -> FloatArray:
         """CPU used by each node's kube-proxy and its tools: (capacity,)."""
+        self.runners.settle()
         return self.runners.cpu_seconds
 
     @property
     def sync_count(self) -> IntArray:
         """Syncs of each node: (capacity,)."""
+        self.runners.settle()
         return self.runners.sync_count
 
     def start(self) -> None:
@@ -351,6 +355,9 @@ class KubeProxyFleet:
 
     def _arm(self) -> None:
         """Close at some time what no later change will close."""
+        soon = self._engine.now + _FLUSH_SECONDS
+        if self._flush_call is not None and self._flush_seconds <= soon:
+            return
         time = self.runners.next_flush_seconds()
         if self._flush_call is not None:
             if self._flush_seconds <= time:
@@ -363,10 +370,11 @@ class KubeProxyFleet:
 
     def _flush(self, _: None) -> None:
         self._flush_call = None
+        self.runners.settle()
         due = self.runners.start < self._engine.now
         if due.any():
             self.runners.close(due)
-            self._publish()
+        self._publish()
         self._arm()
 
     # Results.
@@ -410,9 +418,13 @@ class KubeProxyFleet:
         if n == 0:
             self._published = (None, 0.0, 0.0, 0.0, 0)
             return True
-        at = ((n - 1) // 2, max(0, -(-99 * n // 100) - 1), n - 1)
-        done = np.partition(done, at)
-        half, most, last = (float(done[index]) for index in at)
+        if not item.change.is_measured:  # nobody asks when half of the nodes had it
+            self._published = (None, 0.0, 0.0, float(done.max()), 0)
+            return True
+        at_half, at_most = (n - 1) // 2, max(0, -(-99 * n // 100) - 1)
+        done = np.partition(done, (at_half, at_most))
+        half, most = float(done[at_half]), float(done[at_most])
+        last = float(done[at_most:].max())
         self._published = (numbers if item.whole else None, half, most, last, n)
         return True
 
@@ -470,6 +482,7 @@ class KubeProxyFleet:
         """
         if not self.connected[node_index]:
             return False
+        self.runners.settle()
         if time_seconds < self.runners.installed_at[node_index]:
             return False
         switches = self._switches.get(service)
@@ -497,6 +510,7 @@ class KubeProxyFleet:
 
         IPVS has virtual servers and destinations: they are counted as rules, without chains.
         """
+        self.runners.settle()
         services, endpoints, rules, chains = self.runners.installed[:, : self.node_count]
         if self.params.mode == "ipvs":
             return services + endpoints, 0.0 * services

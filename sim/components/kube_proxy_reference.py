@@ -7,10 +7,11 @@ drive both and compare every sync. Durations are the law's medians (no jitter).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sim.base.objects import NEVER, EndpointSlice, Key, Service
-from sim.components.kube_proxy_runners import KubeProxyFleetParams
+from sim.components.kube_proxy_params import KubeProxyFleetParams
 from sim.components.ports import WatchEvent
 from sim.components.proxy_state import HEADLESS_LABEL
 from sim.costs.kube_proxy import KubeProxyParams
@@ -52,7 +53,10 @@ class ReferenceKubeProxy:
         law: KubeProxyParams,
         *,
         rules_installed: bool = True,
+        stretch: Callable[[], float] = lambda: 1.0,
     ) -> None:
+        """Make one; ``stretch`` says how much longer it computes because others do, ≥ 1."""
+        self._stretch = stretch
         self._engine = engine
         self._params = params
         self._law = law
@@ -263,7 +267,11 @@ class ReferenceKubeProxy:
     def _sync(self, _: None) -> None:
         params = self._params
         load = self._load()
-        seconds = float(self._law.sync_seconds(load, params.mode, params.iptables_backend))
+        law = self._law
+        seconds = float(law.sync_seconds(load, params.mode, params.iptables_backend))
+        steps = law.mode(params.mode, params.iptables_backend).components(load)
+        compute_seconds = seconds - float(steps.wait) * law.speed_ratio
+        seconds += compute_seconds * (self._stretch() - 1.0)
         self._running = True
         self._requested = False
         start = self._engine.now

@@ -2,18 +2,24 @@
 
 Pure bookkeeping: no events, no watches. Node i has one next sync; see `kube_proxy_fleet` for how
 the arrays work together. Shapes are (n_nodes,) unless said otherwise, times simulated seconds.
+
+A sync that starts is first *frozen*: what it will do is put aside, later changes go to the next.
+Its duration is decided later, together with the others', but before the min sync period after its
+start is over: until then no node can start another one. One pass of array operations per second
+serves all nodes this way, however many changes there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Gt
 
+from sim.components.kube_proxy_params import KubeProxyFleetParams
+from sim.components.kube_proxy_rows import write_rows
+from sim.components.node_cpu import NodeCPUs
 from sim.components.proxy_state import (
     ALWAYS_RULES,
     EMITTED_CHAINS,
@@ -39,28 +45,8 @@ _RING_COUNT = 64
 _RING_RESERVE_COUNT = 40
 _JITTER_POOL_COUNT = 8192
 _NO_SYNC = np.inf
-_UPSTREAM = {"source": "upstream: kube-proxy configuration defaults"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KubeProxyFleetParams:
-    """kube-proxy's configuration."""
-
-    mode: Literal["iptables", "nftables", "ipvs"] = field(default="iptables", metadata=_UPSTREAM)
-    iptables_backend: Literal["nf_tables", "legacy"] = field(
-        default="nf_tables", metadata={"source": "iptables 1.8 of current distributions"}
-    )
-    min_sync_period_seconds: Annotated[float, Ge(0)] = field(default=1.0, metadata=_UPSTREAM)
-    """From the completion of a sync to the start of the next. IPVS: always 0."""
-    sync_period_seconds: Annotated[float, Gt(0)] = field(default=30.0, metadata=_UPSTREAM)
-    """Retry after a failed sync; clean-up in large clusters; IPVS: timer between syncs."""
-    full_sync_period_seconds: Annotated[float, Gt(0)] = field(
-        default=3600.0, metadata={"source": "upstream: FullSyncPeriod"}
-    )
-    """Timer between syncs without changes, and age at which a sync is a full one."""
-    jitter: bool = True
-    """Whether sync times scatter as measured, and the timers of nodes that run already are out of
-    step (off for exact comparisons)."""
+_LAZY_SECONDS_MIN = 0.1
+"""With a shorter min sync period syncs are decided when they start."""
 
 
 class ProxyRunners:
@@ -74,8 +60,12 @@ class ProxyRunners:
         node_count: int,
         stream: Stream,
         syncs: Table,
+        cpus: NodeCPUs | None = None,
     ) -> None:
         self.params = params
+        self._cpus = cpus
+        if cpus is not None:
+            cpus.reserve(node_count)
         self._law = law
         self._state = state
         self._syncs = syncs
@@ -93,6 +83,7 @@ class ProxyRunners:
         """Whether the next sync has been requested by a change (else it is the timer's)."""
         self.opened = False
         """Whether the last `request` found nodes without a requested sync."""
+        self._begin_frozen(n)
         self._fails: BoolArray = np.zeros(n, dtype=np.bool_)
         self._failing = False
         """Whether any node's next sync is going to fail."""
@@ -121,17 +112,36 @@ class ProxyRunners:
         self._order: IntArray = np.arange(n)
         self._snapshot: IntArray | None = None
         pool = stream.generator("durations").standard_normal(_JITTER_POOL_COUNT)
-        spread = law.mode(params.mode, params.iptables_backend).jitter_log_sd
+        self._mode_law = law.mode(params.mode, params.iptables_backend)
+        spread = self._mode_law.jitter_log_sd
         self._factors: FloatArray = np.exp(spread * np.concatenate([pool, pool]))
         self._factors_offset = 0
         self._stream = stream
         self.on_close: Callable[[Nodes, FloatArray, FloatArray], object] | None = None
         """Called with (nodes, starts, completions) of every group of syncs; for tests."""
 
+    def _begin_frozen(self, n: int) -> None:
+        """No sync has started."""
+        self._frozen: BoolArray = np.zeros(n, dtype=np.bool_)
+        """Whether a sync has started whose duration is not decided."""
+        self._frozen_first_seconds = np.inf
+        self._lazy_seconds = (
+            self._min_sync_seconds if self._min_sync_seconds >= _LAZY_SECONDS_MIN else -np.inf
+        )
+        self._frozen_number: IntArray = np.zeros(n, dtype=np.int64)
+        """Number of the newest sync that has started."""
+        self._frozen_start: FloatArray = np.zeros(n)
+        self._frozen_shared: list[float] | None = None
+        self._frozen_totals: FloatArray = np.zeros((len(NO_COUNTS), n))
+        self._frozen_changed: FloatArray = np.zeros((4, n))
+        self._frozen_stale: FloatArray = np.zeros(n)
+        self._resume_at: FloatArray = np.zeros(n)
+        """When the sync after a frozen one was requested."""
+
     # Arrivals.
 
     def advance(self, times_seconds: FloatArray, mask: BoolArray | None) -> FloatArray:
-        """Close every sync that starts before its node's time; return the times kept in order.
+        """Freeze every sync that starts before its node's time; return the times kept in order.
 
         Whatever is sent to a node later arrives later (one connection carries all watches).
         ``mask`` names the nodes concerned, None for all with a kube-proxy.
@@ -141,13 +151,19 @@ class ProxyRunners:
             self._last_delivery = times
         else:
             np.copyto(self._last_delivery, times, where=mask)
+        newest = float((times if mask is None else times[mask]).max(initial=0.0))
         while True:
+            if newest > self._frozen_first_seconds + self._lazy_seconds:
+                self.settle()
             late = self.start < times
             if mask is not None:
                 late &= mask
             if not late.any():
                 return times
-            self.close(late)
+            if self._lazy_seconds > 0.0:
+                self._freeze(late)
+            else:
+                self.close(late)
 
     def request(self, times_seconds: FloatArray, mask: BoolArray | None) -> IntArray:
         """Request a sync of the nodes of ``mask``; return the numbers of their next syncs.
@@ -159,9 +175,14 @@ class ProxyRunners:
             opens &= mask
         self.opened = bool(opens.any())
         if self.opened:
-            np.copyto(self.start, np.maximum(times_seconds, self.free_at), where=opens)
             self.requested |= opens
-            opens &= self.number == self.closed_number
+            if self._frozen_first_seconds < np.inf:
+                np.copyto(self._resume_at, times_seconds, where=opens & self._frozen)
+                free = opens & ~self._frozen
+                np.copyto(self.start, np.maximum(times_seconds, self.free_at), where=free)
+            else:
+                np.copyto(self.start, np.maximum(times_seconds, self.free_at), where=opens)
+            opens &= self.number == self._frozen_number
             self.number += opens
             self._snapshot = None
         if self._snapshot is None:
@@ -215,9 +236,9 @@ class ProxyRunners:
     # Syncs.
 
     def _total(self, row: int, nodes: Nodes) -> Real:
-        if self.uniform:
-            return self._state.totals[row]
-        values: FloatArray = self.totals[row][nodes]
+        if self._frozen_shared is not None:
+            return self._frozen_shared[row]
+        values: FloatArray = self._frozen_totals[row][nodes]
         first = float(values[0])
         return first if (values == first).all() else values
 
@@ -227,10 +248,12 @@ class ProxyRunners:
         initial = self._initial[nodes]
         full = np.maximum(initial, self._needs_full[nodes])
         listing: Real = 0.0
+        stale: Real = 0.0
         if params.mode == "iptables":
             small: Any = np.asarray(endpoints) <= LARGE_CLUSTER_ENDPOINTS_COUNT
             since = start - self._last_listing[nodes]
             listing = cleanup_listing(endpoints, since, params.sync_period_seconds)
+            stale = self._frozen_stale[nodes] * listing
         else:
             small = np.True_
         if params.mode == "ipvs":
@@ -243,12 +266,12 @@ class ProxyRunners:
         if self._extras:
             rest = 1.0 - full
             rules = rules + full * self._total(EMITTED_RULES, nodes)
-            rules = rules + rest * self._changed[EMITTED_RULES][nodes]
+            rules = rules + rest * self._frozen_changed[EMITTED_RULES][nodes]
             chains = full * self._total(EMITTED_CHAINS, nodes)
-            chains = chains + rest * self._changed[EMITTED_CHAINS][nodes]
+            chains = chains + rest * self._frozen_changed[EMITTED_CHAINS][nodes]
         services = self._total(SERVICES, nodes)
-        changed_services: FloatArray = self._changed[SERVICES][nodes]
-        changed_endpoints: FloatArray = self._changed[ENDPOINTS][nodes]
+        changed_services: FloatArray = self._frozen_changed[SERVICES][nodes]
+        changed_endpoints: FloatArray = self._frozen_changed[ENDPOINTS][nodes]
         if initial.any():
             first = initial > 0.0
             changed_services = np.where(first, services, changed_services)
@@ -258,7 +281,7 @@ class ProxyRunners:
             endpoints_count=endpoints,
             changed_services_count=changed_services,
             changed_endpoints_count=changed_endpoints,
-            stale_chains_count=self._stale_chains[nodes] * listing,
+            stale_chains_count=stale,
             full=full,
             initial=initial,
             cleanup_listing=listing,
@@ -267,21 +290,84 @@ class ProxyRunners:
         )
 
     def close(self, which: BoolArray) -> None:
-        """Decide the duration of the next sync of these nodes: (n_nodes,) bool, some true."""
+        """Let the next sync of these nodes start and decide it: (n_nodes,) bool, some true."""
+        self.settle()
+        self._decide(self._put_aside(which))
+
+    def _freeze(self, which: BoolArray) -> None:
+        """Let the syncs of these nodes start, to be decided later: none of them frozen."""
+        nodes = self._put_aside(which)
+        self._frozen |= which
+        first = float(self._frozen_start[nodes].min())
+        self._frozen_first_seconds = min(self._frozen_first_seconds, first)
+
+    def _put_aside(self, which: BoolArray) -> Nodes:
+        """Put aside what the syncs of these nodes do, which start now; return the nodes."""
         count = int(np.count_nonzero(which))
         nodes: Nodes = slice(None) if count == self.capacity else np.flatnonzero(which)
+        start = self.start[nodes]
+        self._freeze_totals(nodes)
+        self._frozen_start[nodes] = start
+        self.start[nodes] = _NO_SYNC
+        number = self.number[nodes]
+        if not self.requested[nodes].all():
+            number = np.maximum(number, self.closed_number[nodes] + 1)
+            self.number[nodes] = number
+            self._snapshot = None
+        self._frozen_number[nodes] = number
+        self.requested[nodes] = False
+        for row in range(4 if self._extras else 2):  # row by row: far faster than both indices
+            changed = self._changed[row]
+            self._frozen_changed[row][nodes] = changed[nodes]
+            changed[nodes] = 0.0
+        if self.params.mode == "iptables":
+            self._frozen_stale[nodes] = self._stale_chains[nodes]
+            self._stale_chains[nodes] = 0.0
+        return nodes
+
+    def _freeze_totals(self, nodes: Nodes) -> None:
+        """Put aside what these nodes know; one list as long as all frozen ones know the same."""
+        now = list(self._state.totals) if self.uniform else None
+        if self._frozen_first_seconds == np.inf:
+            self._frozen_shared = now
+        elif self._frozen_shared is not None and self._frozen_shared != now:
+            self._frozen_totals[:, self._frozen] = np.asarray(self._frozen_shared)[:, None]
+            self._frozen_shared = None
+        if self._frozen_shared is None:
+            for row, target in enumerate(self._frozen_totals):
+                target[nodes] = self.totals[row][nodes] if now is None else now[row]
+
+    def settle(self) -> None:
+        """Decide the durations of all syncs that have started."""
+        if self._frozen_first_seconds == np.inf:
+            return
+        count = int(np.count_nonzero(self._frozen))
+        nodes: Nodes = slice(None) if count == self.capacity else np.flatnonzero(self._frozen)
+        self._frozen[nodes] = False
+        self._frozen_first_seconds = np.inf
+        self._decide(nodes)
+
+    def _decide(self, nodes: Nodes) -> None:
+        """Decide the durations of the syncs of these nodes, which have been put aside."""
         params = self.params
-        start = self.start[nodes].copy()
+        start = self._frozen_start[nodes].copy()
+        count = len(start)
         load = self._load(nodes, start)
-        seconds: Any = self._law.sync_seconds(load, params.mode, params.iptables_backend)
-        seconds = np.broadcast_to(seconds, (count,))
+        steps = self._mode_law.components(load)
+        seconds: Any = steps.total * self._law.speed_ratio
+        if self._cpus is not None:
+            seconds = self._stretched(seconds, steps.wait * self._law.speed_ratio, nodes)
         if params.jitter:
             seconds = seconds * self._next_factors(count)
+        elif np.ndim(seconds) == 0:
+            seconds = np.full(count, seconds)
         done: FloatArray = start + seconds
-        cpu = self._law.sync_cpu_seconds(load, params.mode, params.iptables_backend)
+        cpu = self._law.cpu_seconds_of(steps, params.mode, params.iptables_backend)
         self.cpu_seconds[nodes] += cpu
         self.sync_count[nodes] += 1
-        self._write_row(load, start, seconds, nodes)
+        write_rows(self._syncs, self._state, load, start, seconds)
+        if self._cpus is not None:
+            self._cpus.sync_runs(self._by_index(nodes), start, done)
         if self.on_close is not None:
             self.on_close(nodes, start, done)
         self.free_at[nodes] = done + self._min_sync_seconds
@@ -289,16 +375,28 @@ class ProxyRunners:
             nodes, start, done, load = self._leave_out_failed(nodes, start, done, load)
             if len(start) == 0:
                 return
-        number = self.number[nodes]
-        if not self.requested[nodes].all():
-            number = np.maximum(number, self.closed_number[nodes] + 1)
-            self.number[nodes] = number
-            self._snapshot = None
+        number = self._frozen_number[nodes]
         self._ring[number & (len(self._ring) - 1), self._order[nodes]] = done
         self.closed_number[nodes] = number
-        self.requested[nodes] = False
-        self.start[nodes] = done + self.timer_seconds
-        self._settle(nodes, start, done, load)
+        after = done + self.timer_seconds
+        asked = self.requested[nodes]
+        if asked.any():
+            resumed = np.maximum(self._resume_at[nodes], self.free_at[nodes])
+            after = np.where(asked, resumed, after)
+        self.start[nodes] = after
+        self._book(nodes, start, done, load)
+
+    def _by_index(self, nodes: Nodes) -> Nodes:
+        """Return nodes for arrays that have more room than these."""
+        return slice(0, self.capacity) if isinstance(nodes, slice) else nodes
+
+    def _stretched(self, seconds: Any, wait_seconds: Any, nodes: Nodes) -> Any:
+        """Lengthen what is computed, where pods and kubelet leave less than a core."""
+        assert self._cpus is not None
+        stretch = self._cpus.sync_stretch(self._by_index(nodes))
+        if float(stretch.max()) == 1.0:
+            return seconds
+        return seconds + (seconds - wait_seconds) * (stretch - 1.0)
 
     def _next_factors(self, count: int) -> FloatArray:
         offset = self._factors_offset
@@ -307,9 +405,11 @@ class ProxyRunners:
             return self._factors[offset : offset + count]
         return np.resize(self._factors[offset:], count)
 
-    def _settle(self, nodes: Nodes, start: FloatArray, done: FloatArray, load: SyncLoad) -> None:
+    def _book(self, nodes: Nodes, start: FloatArray, done: FloatArray, load: SyncLoad) -> None:
         full: Any = np.asarray(load.full)
-        if full.any():
+        if self.params.mode == "ipvs" and not np.asarray(load.initial).any():
+            pass  # every sync is a full one
+        elif full.any():
             self._last_full[nodes] = np.where(full > 0.0, start, self._last_full[nodes])
             self._needs_full[nodes] = 0.0
             first = self._initial[nodes] > 0.0
@@ -321,14 +421,10 @@ class ProxyRunners:
             self._last_listing[nodes] = np.where(
                 np.asarray(listing) > 0.0, start, self._last_listing[nodes]
             )
-            self._stale_chains[nodes] *= 1.0 - listing
-        self._changed[SERVICES][nodes] = 0.0
-        self._changed[ENDPOINTS][nodes] = 0.0
+            self._stale_chains[nodes] += self._frozen_stale[nodes] * (1.0 - listing)
         self.installed[0][nodes] = load.services_count
         self.installed[1][nodes] = load.endpoints_count
         if self._extras:
-            self._changed[EMITTED_RULES][nodes] = 0.0
-            self._changed[EMITTED_CHAINS][nodes] = 0.0
             self.installed[3][nodes] = self._total(EMITTED_CHAINS, nodes)
         extra = self._total(EMITTED_RULES, nodes)
         self.installed[2][nodes] = extra + self._total(ALWAYS_RULES, nodes)
@@ -349,6 +445,9 @@ class ProxyRunners:
         self.start[failed] = np.maximum(retry, self.free_at[failed])
         self.requested[failed] = False
         self._needs_full[failed] = 1.0
+        self._changed[:, failed] += self._frozen_changed[:, failed]
+        self._stale_chains[failed] += self._frozen_stale[failed]
+        self._frozen_number[failed] = self.closed_number[failed]
         self._fails[failed] = False
         self._failing = bool(self._fails.any())
 
@@ -359,43 +458,6 @@ class ProxyRunners:
         names = SyncLoad.__dataclass_fields__
         left = SyncLoad(**{name: part(getattr(load, name)) for name in names})
         return good, start[kept], done[kept], left
-
-    def _write_row(
-        self, load: SyncLoad, start: FloatArray, seconds: FloatArray, nodes: Nodes
-    ) -> None:
-        if not self._syncs.enabled:
-            return
-        full = np.broadcast_to(np.asarray(load.full), start.shape)
-        if not full.any():
-            self._row("partial", load, start, seconds, slice(None))
-            return
-        initial = np.broadcast_to(np.asarray(load.initial), start.shape) > 0.0
-        for kind, which in (
-            ("initial_full", initial),
-            ("full", (full > 0.0) & ~initial),
-            ("partial", full == 0.0),
-        ):
-            if which.any():
-                self._row(kind, load, start[which], seconds[which], np.flatnonzero(which))
-
-    def _row(
-        self, kind: str, load: SyncLoad, start: FloatArray, seconds: FloatArray, part: Nodes
-    ) -> None:
-        changed: Any = load.changed_services_count
-        count = len(start)
-        middle = (count - 1) // 2
-        self._syncs.append(
-            (
-                float(start.min()),
-                count,
-                kind,
-                round(float(changed[part].mean())),
-                float(np.partition(seconds, middle)[middle]),
-                float(seconds.max()),
-                self._state.service_ports_count,
-                self._state.endpoints_count,
-            )
-        )
 
     # Looking.
 
@@ -413,11 +475,12 @@ class ProxyRunners:
     def next_flush_seconds(self) -> float:
         """Return when to close what no later arrival will close."""
         waiting = (self.number > self.closed_number) & np.isfinite(self.start)
+        decided = self._frozen_first_seconds + max(self._lazy_seconds, 0.0)
         if waiting.any():
             requested = self.start[waiting]
             first, last = float(requested.min()), float(requested.max())
-            return min(last, first + 2.0)
-        return float(self.start.min()) + self.timer_seconds / 30.0
+            return min(last, first + 2.0, decided)
+        return min(float(self.start.min()) + self.timer_seconds / 30.0, decided)
 
     def keep_numbers(self, numbers: IntArray, nodes: BoolArray) -> None:
         """Make sure that the completions of these syncs of ``nodes`` are not overwritten soon."""
@@ -450,12 +513,15 @@ class ProxyRunners:
             self._last_full = (phase - 1.0) * self.params.full_sync_period_seconds - 1.0
 
     def fail_next(self, node_index: int) -> None:
-        """Let the next sync of a node fail."""
+        """Let the next sync of a node fail; from now on syncs are decided when they start."""
+        self.settle()
+        self._lazy_seconds = -np.inf
         self._fails[node_index] = True
         self._failing = True
 
     def stop(self, node_index: int, time_seconds: float) -> None:
         """A node's kube-proxy is gone; a sync that has started is finished nevertheless."""
+        self.settle()
         if self.start[node_index] < time_seconds:
             self.close(self._order == node_index)
         self.start[node_index] = _NO_SYNC
@@ -463,6 +529,7 @@ class ProxyRunners:
 
     def begin(self, node_index: int, time_seconds: float, *, rules_lost: bool) -> None:
         """A node's kube-proxy has listed everything: full sync at once."""
+        self.settle()
         for row, total in enumerate(self._state.totals):
             self.totals[row, node_index] = total
         self._needs_full[node_index] = 1.0
@@ -477,21 +544,28 @@ class ProxyRunners:
         self.requested[node_index] = True
         # A sync that never came is made up for by the first after the return.
         self.number[node_index] = self.closed_number[node_index] + 1
+        self._frozen_number[node_index] = self.closed_number[node_index]
         self._snapshot = None
 
     def make_uneven(self) -> None:
         """From now on nodes may know different things: count per node."""
         if self.uniform:
+            self.settle()
             self.uniform = False
             self.totals[:] = np.asarray(self._state.totals)[:, None]
 
     def grow(self, capacity: int) -> None:
         """Make room for ``capacity`` nodes; the new ones have no kube-proxy yet."""
+        self.settle()
         more = capacity - self.capacity
+        if self._cpus is not None:
+            self._cpus.reserve(capacity)
         for name in ("number", "closed_number", "requested", "_fails", "free_at",
                      "_last_delivery", "totals", "_changed", "_stale_chains", "_initial",
-                     "_needs_full", "_last_full", "_last_listing", "_ring", "cpu_seconds",
-                     "sync_count", "installed"):  # fmt: skip
+                     "_frozen", "_frozen_number", "_frozen_start", "_frozen_totals",
+                     "_frozen_changed", "_frozen_stale", "_resume_at", "_needs_full",
+                     "_last_full", "_last_listing", "_ring", "cpu_seconds", "sync_count",
+                     "installed"):  # fmt: skip
             setattr(self, name, _padded(getattr(self, name), more, 0))
         self.start = _padded(self.start, more, _NO_SYNC)
         self.installed_at = _padded(self.installed_at, more, np.inf)
@@ -501,6 +575,7 @@ class ProxyRunners:
 
     def check(self) -> list[str]:
         """Return broken invariants: no sync before its runner allows it, none closed twice."""
+        self.settle()
         problems = []
         if (self.start < self.free_at - 1e-9).any():
             problems.append("kube-proxy: a sync starts before min sync period has passed")

@@ -107,6 +107,20 @@ class KubeletContext:
             record.operating = True
             self.runtime.begin(record.node)
 
+    def count_running(self, record: PodRecord) -> None:
+        """All containers of a pod run: its processes want CPU."""
+        record.counted = True
+        self.running_count += 1
+        if self.runtime.cpus is not None:
+            self.runtime.cpus.pod_runs(record.node, record.plan.template.cpu_requested_millicores)
+
+    def uncount_running(self, record: PodRecord) -> None:
+        """They do not run any more."""
+        record.counted = False
+        self.running_count -= 1
+        if self.runtime.cpus is not None:
+            self.runtime.cpus.pod_ends(record.node, record.plan.template.cpu_requested_millicores)
+
     def end(self, record: PodRecord) -> None:
         """The runtime has nothing to do for a pod any more."""
         if record.operating:

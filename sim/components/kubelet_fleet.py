@@ -178,6 +178,8 @@ class KubeletFleet:
         context.status.add_node()
         context.events.add_node()
         context.runtime.add_node()
+        if context.runtime.cpus is not None:
+            context.runtime.cpus.add_node(node)
         context.images.add_node(node.name)
         cidrs = node.pod_cidrs or ((node.pod_cidr,) if node.pod_cidr else ())
         self.overlay.add_node(node.name, cidrs if running else (), running=running)
@@ -219,8 +221,7 @@ class KubeletFleet:
             record.sent = record.status = PodStatus(record, pod.host_ip)
             context.by_node[node][pod.uid] = record
             context.active_counts[node] += 1
-            record.counted = True
-            context.running_count += 1
+            context.count_running(record)
             context.pleg.pod_counts[node] += 1
             if not pod.template.host_network and not self.overlay.take(node, pod.pod_ip):
                 raise ValueError(f"pod {pod.name}: address {pod.pod_ip!r} is not free on its node")
@@ -287,6 +288,8 @@ class KubeletFleet:
             self._observe(node, pod)
         else:
             record.pod = pod
+            phase_ratio = context.populator_phases[node] / self.params.volume_loop_seconds
+            context.status.overwritten(record, pod, phase_ratio)
             if pod.deletion_seconds >= 0.0 and not record.removing:
                 self.terminators.delete(record, pod.deletion_grace_seconds)
 

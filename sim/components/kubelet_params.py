@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -12,6 +12,9 @@ from annotated_types import Ge, Gt, Le
 class KubeletParams:
     """Configuration shared by all kubelets. **Source:** `facts/defaults.csv`, rows kubelet."""
 
+    container_runtime: Literal["containerd", "cri-dockerd"] = "containerd"
+    """containerd: the profile's. cri-dockerd: Docker Engine behind one more daemon, at a published
+    multiple of its CPU."""
     kube_api_qps: Annotated[float, Ge(0)] = 50.0
     """Refill of the main client's bucket; 0 means no limit."""
     kube_api_burst: Annotated[int, Gt(0)] = 100

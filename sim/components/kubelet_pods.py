@@ -374,8 +374,7 @@ class PodWorkers:
         now = self._engine.now
         self._row((now, record.uid, "containers_started", ""))
         self.started_count += 1
-        record.counted = True
-        context.running_count += 1
+        context.count_running(record)
         record.reason = ""
         record.stage = RUNNING
         context.end(record)

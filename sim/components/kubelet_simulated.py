@@ -162,8 +162,7 @@ class SimulatedPods:
         self._row((now, record.uid, "network_ready", record.ip))
         self._row((now, record.uid, "containers_started", ""))
         self.started_count += 1
-        record.counted = True
-        context.running_count += 1
+        context.count_running(record)
         record.phase = "Running"
         record.sandbox_ready = True
         record.ready = True

@@ -2,8 +2,9 @@
 
 **Modelled:** one pod at a time per node; a version that is overwritten before its turn is never
 sent; the PATCH is left out if the stored pod says the same already; the final DELETE with grace 0
-and the uid as precondition once everything of the pod is gone; failures wait for the next full
-pass (10 s).
+and the uid as precondition once everything of the pod is gone; failures, and statuses that somebody
+else has overwritten (node lifecycle marks the pods of lost nodes as not ready), wait for the next
+full pass (10 s).
 **Not modelled:** the order among the pods of one pass (upstream's is random, here first come first
 served).
 **Source:** `facts/model.md` h.5, a.2.
@@ -178,6 +179,23 @@ class StatusManagers:
 
     def _failed(self, record: PodRecord) -> None:
         self._engine.call_later(self._params.status_retry_seconds, self._retry, record)
+
+    def overwritten(self, record: PodRecord, pod: Pod, phase_ratio: float) -> None:
+        """Somebody else has changed a pod's status: the next full pass of the node puts it right.
+
+        ``phase_ratio`` is the place of the node's passes within their period, 0 to 1.
+        """
+        status = record.status
+        if status is None or record.sent is not status or record.queued or status.same(pod):
+            return
+        period = self._params.status_retry_seconds
+        passed = (self._engine.now / period - phase_ratio) % 1.0
+        self._engine.call_later(period * (1.0 - passed), self._reconcile, record)
+
+    def _reconcile(self, record: PodRecord) -> None:
+        status = record.status
+        if status is not None and record.sent is status and not status.same(record.pod):
+            self._retry(record)
 
     def _retry(self, record: PodRecord) -> None:
         if record.stage != GONE and not record.queued:

@@ -122,8 +122,7 @@ class PodTerminators:
         node = record.node
         context.active_counts[node] -= 1
         if record.counted:
-            record.counted = False
-            context.running_count -= 1
+            context.uncount_running(record)
         if record.has_sandbox:
             record.has_sandbox = False
             context.pleg.pod_counts[node] -= 1

@@ -22,6 +22,7 @@ from annotated_types import Ge, Gt
 
 from sim.base.objects import APIObject, Node
 from sim.components.kubelet_client import FleetClient, FleetIdentities
+from sim.components.node_cpu import NodeCPUs
 from sim.components.overlay_ipam import AddressPool
 from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
 from sim.costs.overlay import PodNetworkParams, RemoteNodeParams
@@ -30,7 +31,6 @@ from sim.engine.tables import Recorder
 
 FloatArray = npt.NDArray[np.float64]
 
-BACKENDS = ("vxlan", "bgp", "cloud-routes")
 _QUANTILE_COUNT = 1024
 _SHAPE_CONCURRENCY_MAX = 4
 _BEFORE = -1.0
@@ -42,7 +42,8 @@ class OverlayParams:
     """How nodes reach each other's pods."""
 
     backend: Literal["vxlan", "bgp", "cloud-routes"] = "vxlan"
-    """vxlan, bgp or cloud-routes."""
+    """vxlan: neighbour, FDB entry and route per node on every node; bgp: a route; cloud-routes:
+    one call per node to the provider's network, nothing on the nodes."""
     agent_user: str = "system:serviceaccount:kube-flannel:flannel"
     agent_groups: tuple[str, ...] = (
         "system:serviceaccounts",
@@ -99,10 +100,10 @@ class Overlay:
         remote_law: RemoteNodeParams,
         node_count_max: int,
     ) -> None:
-        assert params.backend in BACKENDS, params.backend
         self._engine = engine
         self._endpoint = endpoint
         self._faults = recorder["faults"]
+        self._transitions = recorder["node_transitions"]
         self._costs = PodNetworkCosts(network_law)
         self._remote_law = remote_law
         self._add_stream = engine.stream("overlay/cni")
@@ -133,11 +134,17 @@ class Overlay:
         self._rows: dict[int, FloatArray] = {}
         """Agent that started in this run → when it had the entries of each remote node."""
         self._removed: dict[int, FloatArray] = {}
+        self._joining: set[int] = set()
+        """Nodes that joined, until all others have their entries."""
+        self.family_count = 1
+        """Address families; entries for a remote node are written once for each."""
         self.entry_count = 0
         """Entries written on all nodes (neighbours, FDB entries and routes)."""
         self.cpu_seconds = np.zeros(node_count_max)
         """CPU spent on entries, by node."""
         self.watcher: FleetWatcher | None = None
+        self.cpus: NodeCPUs | None = None
+        """Cores of the nodes, for the plugin processes; None for nodes never short of them."""
 
     # nodes
 
@@ -173,6 +180,7 @@ class Overlay:
         """The node IPAM controller has allocated the node's ranges."""
         if not self.pools[node]:
             self.pools[node] = tuple(AddressPool(cidr) for cidr in pod_cidrs)
+            self.family_count = max(self.family_count, len(pod_cidrs))
 
     def has_cidr(self, node: int) -> bool:
         """Whether the node has a range to take addresses from."""
@@ -182,11 +190,14 @@ class Overlay:
         """The agent of a node comes up: writes its backend data, reads all nodes, programs them."""
         now = self._engine.now
         self.agent_ready[node] = True
+        self._step(node, now, "agent_started")
         if self.watcher is not None:
             self.watcher.connected[node] = True
         if self.params.backend == "cloud-routes":
             ready = now + self._remote_law.cloud_route_seconds
             self._columns[node] = np.full(self.node_count_max, ready)
+            self._joining.add(node)
+            self._write_programmed(node)
             return
         others = np.flatnonzero(self._published)
         others = others[others != node]
@@ -197,14 +208,38 @@ class Overlay:
             self._agent_free_seconds[node] = now + whole
             self.cpu_seconds[node] += whole
             self.entry_count += len(others) * self._entries_per_node
+        self._step(
+            node, max(now, float(self._agent_free_seconds[node])), "reaches_all", len(others)
+        )
         self._rows[node] = row
         for remote, column in self._columns.items():
             if row[remote] < np.inf:
                 column[node] = row[remote]
+                if remote in self._joining:
+                    self._write_programmed(remote)
         name = self.names[node]
         self._client.submit(
             node, Request("patch", "nodes", "", name, mutate=_annotate, then=self._annotated)
         )
+
+    def _step(self, node: int, time_seconds: float, what: str, count: int = 0) -> None:
+        """Write down a step of a node's way into the network."""
+        detail = f"{count} nodes" if count else ""
+        self._transitions.append((time_seconds, self.names[node], what, detail))
+
+    def _write_programmed(self, node: int) -> None:
+        """Write down when half, 99 % and all of the others had a node's entries, once all have."""
+        others = self.agent_ready.copy()
+        others[node] = False
+        done = self._columns[node][others]
+        count = len(done)
+        if count == 0 or not np.isfinite(done).all():
+            return
+        self._joining.discard(node)
+        done = np.sort(done)
+        for what, share in (("programmed_50", 50), ("programmed_99", 99), ("programmed_100", 100)):
+            at = max(0, -(-share * count // 100) - 1)  # nearest rank
+            self._step(node, float(done[at]), what, count)
 
     def _annotated(self, request: Request) -> None:
         if not request.ok and request.code != 404:
@@ -225,19 +260,19 @@ class Overlay:
 
     @property
     def _entries_per_node(self) -> int:
-        return 3 if self.params.backend == "vxlan" else 1
+        return self.family_count * (3 if self.params.backend == "vxlan" else 1)
 
     def _full_seconds(self, remote_count: int) -> float:
         law = self._remote_law
         if self.params.backend == "bgp":
-            return law.bgp_route_seconds * remote_count
-        return float(law.full_programming_seconds(remote_count))
+            return self.family_count * law.bgp_route_seconds * remote_count
+        return self.family_count * float(law.full_programming_seconds(remote_count))
 
     def _one_seconds(self, present_count: int) -> float:
         law = self._remote_law
         if self.params.backend == "bgp":
-            return law.bgp_route_seconds
-        return float(law.node_joined_seconds(present_count))
+            return self.family_count * law.bgp_route_seconds
+        return self.family_count * float(law.node_joined_seconds(present_count))
 
     def _deliver(self, events: Sequence[WatchEvent], times_seconds: FloatArray) -> None:
         """Node events have reached agents; infinity: another call serves that agent."""
@@ -251,6 +286,7 @@ class Overlay:
                 if self._published[index]:
                     self._published[index] = False
                     self._columns.pop(index, None)
+                    self._joining.discard(index)
                     self._removed[index] = np.full(self.node_count_max, np.inf)
                 if index in self._removed:
                     self._program(index, self._removed[index], times_seconds)
@@ -259,8 +295,11 @@ class Overlay:
                     self._published[index] = True
                     self._removed.pop(index, None)
                     self._columns[index] = np.full(self.node_count_max, np.inf)
+                    self._joining.add(index)
                 if index in self._columns:
                     self._program(index, self._columns[index], times_seconds)
+                    if index in self._joining:
+                        self._write_programmed(index)
 
     def _program(self, index: int, done: FloatArray, times_seconds: FloatArray) -> None:
         """Change one remote node's entries on every agent that has just heard of it.
@@ -287,7 +326,9 @@ class Overlay:
             return float("inf")
         column = self._columns.get(remote)
         if self.params.backend == "cloud-routes":
-            return _BEFORE if column is None else float(column[node])
+            if column is None:
+                return _BEFORE if self._published[remote] else float("inf")
+            return float(column[node])
         row = self._rows.get(node)
         if row is not None and np.isfinite(row[remote]):
             return float(row[remote])
@@ -322,6 +363,8 @@ class Overlay:
         seconds = self._costs.add_seconds(
             existing, self.adding_counts[node], self._add_stream.uniform()
         )
+        if self.cpus is not None:
+            seconds *= self.cpus.call_stretch(node, self._engine.now)
         if not pools:
             return seconds, "", ""
         address = pools[0].allocate()

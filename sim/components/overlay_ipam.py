@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_network
 
-_IPV6_POOL_BITS_MAX = 16
-"""An IPv6 range is used up to this many low bits (65,534 pods on one node)."""
+_IPV6_POOL_BITS_MAX = 12
+"""An IPv6 range is used up to this many low bits (4,094 pods on one node)."""
 
 
 class AddressPool:

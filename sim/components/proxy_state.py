@@ -58,6 +58,11 @@ class RuleChange:
         """endpoints.kubernetes.io/last-change-trigger-time, NEVER for changes not measured."""
         self.commit_seconds = commit_seconds
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is written down when the nodes have acted on the change."""
+        return self.trigger_seconds >= 0.0 or bool(self.added_uids)
+
 
 class _Rules:
     """What is known of one Service."""

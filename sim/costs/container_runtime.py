@@ -8,7 +8,7 @@ what the split itself rests on is marked ``assumed``. See ``docs/model/container
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -175,16 +175,17 @@ def containerd_params() -> ContainerRuntimeParams:
     return ContainerRuntimeParams()
 
 
-def docker_params() -> ContainerRuntimeParams:
-    """Docker Engine through cri-dockerd.
+def docker_params(base: ContainerRuntimeParams | None = None) -> ContainerRuntimeParams:
+    """Docker Engine through cri-dockerd, on a machine on which containerd takes ``base``.
 
     CPU: published containerd-cpu-runtime-CPU (containerd uses 68.13 % less than Docker). Wall
     times: assumed a quarter longer than containerd's (one more daemon hop per call). Pulls: the
     published effective rate of a 17 GB image (openai25-image, 30 min) bounds the unpacking.
     """
-    base = ContainerRuntimeParams()
+    base = base if base is not None else ContainerRuntimeParams()
     slower = 1.25
-    return ContainerRuntimeParams(
+    return replace(
+        base,
         sandbox_create_seconds=base.sandbox_create_seconds * slower,
         container_create_seconds=base.container_create_seconds * slower,
         container_start_seconds=base.container_start_seconds * slower,

@@ -423,8 +423,14 @@ class KubeProxyParams:
 
         **Source:** fitted to self_cpu_ms + child_cpu_ms of kube_proxy_sync.csv.
         """
+        steps = self.mode(proxy_mode, iptables_backend).components(load)
+        return self.cpu_seconds_of(steps, proxy_mode, iptables_backend)
+
+    def cpu_seconds_of(
+        self, steps: SyncSeconds, proxy_mode: str, iptables_backend: str = "nf_tables"
+    ) -> Real:
+        """CPU seconds of a sync whose steps are known; shape of the steps."""
         params = self.mode(proxy_mode, iptables_backend)
-        steps = params.components(load)
         if isinstance(params, IpvsParams):
             return params.cpu_per_sync_ratio * steps.total * self.speed_ratio
         cpu = (

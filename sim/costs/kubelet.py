@@ -20,7 +20,7 @@ class KubeletLawParams:
     """Times and CPU demands of one kubelet."""
 
     dispatch_seconds: float = _sourced(
-        0.008, "published: pleg-scheduled-first 14 ms, less 6 ms assumed for commit and delivery"
+        0.013, "published: pleg-scheduled-first 14 ms, less 1 ms for the delivery of the binding"
     )
     """Watch event to the first sync of the pod's worker."""
     pod_directories_seconds: float = _sourced(

@@ -99,4 +99,29 @@ def write_aggregates(results: Sequence[RunResult]) -> Path | None:
             write_text(runs[0].folder.parent / "summary.csv", point_summary_csv(runs))
     path = finished[0].folder.parent.parent / "points.csv"
     write_text(path, points_csv(finished))
+    write_programming_figure(finished, path.parent / "network_programming_published.png")
     return path
+
+
+def write_programming_figure(results: Sequence[RunResult], path: Path) -> None:
+    """Draw the points of a sweep beside published network programming latencies, if comparable."""
+    from sim.base.errors import MissingExtraError
+    from sim.export.reader import open_run
+    from sim.report.figures_published import beside_published, has_company, measured
+    from sim.report.render import png_bytes
+
+    runs = [open_run(group[0].folder) for group in by_point(results)]
+    chosen = [run for run in runs if run.has_facts and run.manifest["complete"]]
+    chosen = [run for run in chosen if has_company(run.facts)]
+    if len(chosen) < 2:
+        return
+    shown = [
+        measured(run.facts, {
+            item["setting"]: item["value"] for item in run.manifest["settings_changed"]
+        })
+        for run in chosen
+    ]  # fmt: skip
+    try:
+        path.write_bytes(png_bytes(beside_published(shown)))
+    except MissingExtraError:
+        return

@@ -227,6 +227,12 @@ def _fetched(facts: Facts) -> npt.NDArray[np.bool_]:
     return mask
 
 
+def _reached(facts: Facts) -> FloatArray:
+    looks = facts["reachability"]
+    ratio: FloatArray = looks.column("reached_count") / np.maximum(looks.column("asked_count"), 1)
+    return ratio
+
+
 VALUES: Final[dict[tuple[str, str], Callable[[Facts], FloatArray]]] = {
     ("requests", "end_seconds"): _request_end,
     ("requests", "sli_seconds"): _request_sli,
@@ -248,6 +254,7 @@ VALUES: Final[dict[tuple[str, str], Callable[[Facts], FloatArray]]] = {
                                                  "duration_seconds"),
     ("network_programming", "end_seconds"): _sum_columns("network_programming", "time_seconds",
                                                          "programmed_seconds_max"),
+    ("reachability", "reached_ratio"): _reached,
     ("proxy_syncs", "end_seconds"): _sum_columns("proxy_syncs", "time_seconds",
                                                  "sync_seconds_max"),
     ("watch_deliveries", "end_seconds"): _sum_columns("watch_deliveries", "time_seconds",

@@ -11,6 +11,7 @@ import numpy as np
 from sim.metrics.catalogue import METRICS, Metric, sampled_gauge
 from sim.metrics.columns import FILTERS, label_column, value_column
 from sim.metrics.facts_view import Facts, FloatArray, Grouping, IntArray, group_rows
+from sim.metrics.node_join import STEPS, node_join
 from sim.metrics.startup import PHASES, Startup, phase_rows, pod_startup
 
 THROUGHPUT_BIN_SECONDS: Final = 1.0
@@ -107,6 +108,13 @@ class Derivation:
         if metric.special == "phases":
             phase, values, times = phase_rows(self.startup)
             grouping = group_rows([(phase, PHASES)], len(phase), None)
+            rows = grouping.rows
+            return Observations(
+                metric, values[rows], times[rows], grouping.starts, grouping.labels
+            )
+        if metric.special == "node_join":
+            step, values, times = node_join(self.facts).rows()
+            grouping = group_rows([(step, STEPS[1:])], len(step), None)
             rows = grouping.rows
             return Observations(
                 metric, values[rows], times[rows], grouping.starts, grouping.labels

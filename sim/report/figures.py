@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sim.metrics.bottleneck import SATURATED_RATIO, Bottleneck
-from sim.metrics.derive import Derivation, Observations
+from sim.metrics.bottleneck import SATURATED_RATIO
+from sim.metrics.derive import Observations
 from sim.metrics.facts_view import FloatArray
 from sim.metrics.startup import MILESTONES, PHASES
-from sim.report.shapes import (
-    Band,
-    band,
-    bin_width_seconds,
-    curve,
-    grouped,
-    rate,
-    reached_over_time,
+from sim.report import figures_nodes, figures_published
+from sim.report.figure_kit import (
+    WIDTH,
+    Context,
+    Drawing,
+    bars_in_order,
+    limit_line,
+    pair,
+    plot_bands,
+    plot_curves,
 )
+from sim.report.shapes import band, bin_width_seconds, grouped, rate, reached_over_time
 from sim.report.style import (
     BAD,
     FAINT,
@@ -29,10 +30,7 @@ from sim.report.style import (
     colours,
     empty_note,
     legend,
-    log_seconds,
     new_figure,
-    seconds_axis,
-    seconds_text,
     tidy,
     time_scale,
 )
@@ -41,89 +39,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH: Final = 9.6
-_PAIR: Final = {"left": 0.065, "right": 0.985, "bottom": 0.15, "top": 0.855, "wspace": 0.2}
 _SLI_SECONDS: Final = 1.0
 """**Source:** Kubernetes' API call latency SLO: p99 of calls on one object ≤ 1 s."""
 _STARTUP_SLO_SECONDS: Final = 5.0
 """**Source:** Kubernetes' pod start-up SLO: p99 ≤ 5 s, image pulls excluded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every figure is drawn from."""
-
-    derivation: Derivation
-    bottleneck: Bottleneck
-    end_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One figure of the report."""
-
-    name: str
-    """File name without ending."""
-    title: str
-    caption: str
-    draw: Callable[[Context], Figure]
-
-
-def _pair(height: float = 3.3) -> tuple[Figure, Axes, Axes]:
-    figure = new_figure(WIDTH, height)
-    left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(**_PAIR)
-    return figure, left, right
-
-
-def _plot_bands(
-    axes: Axes, bands: dict[str, Band], end_seconds: float, ink: dict[str, str]
-) -> None:
-    """p99 as a line, p50 dashed, on a logarithmic axis of durations."""
-    unit, _ = time_scale(end_seconds)
-    positive: list[float] = []
-    for name, found in bands.items():
-        known = found.p99 > 0.0  # NaN where nothing happened, 0 has no place on a log axis
-        x = found.centres[known] / unit
-        marker = "o" if int(known.sum()) < 3 else None
-        axes.plot(x, found.p99[known], color=ink[name], linewidth=1.7, label=name, marker=marker,
-                  markersize=3)  # fmt: skip
-        lower = np.where(found.p50 > 0.0, found.p50, np.nan)[known]
-        axes.plot(x, lower, color=ink[name], linewidth=0.9, linestyle=(0, (3, 2)))
-        for line in (found.p50[known], found.p99[known]):
-            positive += line[line > 0.0].tolist()
-    if positive:
-        low, high = min(positive), max(positive)
-        axes.set_yscale("log")
-        axes.set_ylim(low / 1.6, high * 1.8)
-        log_seconds(axes.yaxis, low, high)
-    axes.set_xlim(0.0, end_seconds / unit)
-
-
-def _plot_curves(axes: Axes, groups: dict[str, FloatArray], ink: dict[str, str]) -> None:
-    """Distribution functions over a logarithmic axis of durations, tail emphasised."""
-    low, high = np.inf, 0.0
-    for name, values in groups.items():
-        found = curve(values)
-        tail = 1.0 - found.shares
-        tail[tail < 1e-5] = 1e-5
-        axes.step(found.values, tail, where="post", color=ink[name], linewidth=1.5,
-                  label=f"{name}  p99 {seconds_text(found.p99)}")  # fmt: skip
-        seen = found.values[(found.values > 0.0) & (found.shares >= 0.02)]
-        if len(seen):
-            low, high = min(low, float(seen.min())), max(high, float(seen.max()))
-    axes.set_yscale("log")
-    axes.set_ylim(1.15, 1e-4)
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    axes.yaxis.set_major_locator(FixedLocator([1.0, 0.5, 0.1, 0.01, 0.001, 0.0001]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_yticklabels(["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"])
-    if high > 0.0:
-        axes.set_xscale("log")
-        low = max(low, high / 1e5)
-        axes.set_xlim(low / 1.5, high * 1.7)
-        log_seconds(axes.xaxis, low, high)
 
 
 def _groups(observed: Observations) -> dict[str, tuple[FloatArray, FloatArray]]:
@@ -134,22 +53,9 @@ def _groups(observed: Observations) -> dict[str, tuple[FloatArray, FloatArray]]:
     }
 
 
-def _limit_line(axes: Axes, at: float, text: str, *, vertical: bool) -> None:
-    """Mark a limit if it lies within the axes."""
-    low, high = axes.get_xlim() if vertical else axes.get_ylim()
-    if not low < at < high:
-        return
-    if vertical:
-        axes.axvline(at, color=BAD, linewidth=1.0, linestyle=(0, (1, 1.5)))
-        axes.text(at, axes.get_ylim()[1], f" {text}", color=BAD, fontsize=7.5, va="top")
-    else:
-        axes.axhline(at, color=BAD, linewidth=1.0, linestyle=(0, (1, 1.5)))
-        axes.text(axes.get_xlim()[0], at, f" {text}", color=BAD, fontsize=7.5, va="bottom")
-
-
 def api_latency(context: Context) -> Figure:
     """API latency by verb over time and as distribution."""
-    figure, left, right = _pair()
+    figure, left, right = pair()
     observed = grouped(
         context.derivation, "requests", "sli_seconds", "end_seconds", "http_verb", "not_watch"
     )
@@ -163,17 +69,17 @@ def api_latency(context: Context) -> Figure:
         return figure
     ink = colours(list(groups))
     bands = {name: band(times, values, end) for name, (values, times) in groups.items()}
-    _plot_bands(left, bands, end, ink)
-    _plot_curves(right, {name: values for name, (values, _) in groups.items()}, ink)
-    _limit_line(left, _SLI_SECONDS, "SLO 1 s", vertical=False)
-    _limit_line(right, _SLI_SECONDS, "SLO 1 s", vertical=True)
+    plot_bands(left, bands, end, ink)
+    plot_curves(right, {name: values for name, (values, _) in groups.items()}, ink)
+    limit_line(left, _SLI_SECONDS, "SLO 1 s", vertical=False)
+    limit_line(right, _SLI_SECONDS, "SLO 1 s", vertical=True)
     legend(right, loc="upper left", fontsize=7.5)
     return figure
 
 
 def etcd_commit(context: Context) -> Figure:
     """etcd: fsync, quorum and backend commit over time, and what a batch carries."""
-    figure, left, right = _pair()
+    figure, left, right = pair()
     derivation, end = context.derivation, context.end_seconds
     tidy(left, "etcd commit latency", time_scale(end)[1], "p99 (line), p50 (dashed)")
     tidy(right, "Distribution over the run", "duration", "share done within")
@@ -193,15 +99,15 @@ def etcd_commit(context: Context) -> Figure:
         return figure
     ink = colours(list(groups))
     bands = {name: band(times, values, end) for name, (values, times) in groups.items()}
-    _plot_bands(left, bands, end, ink)
-    _plot_curves(right, {name: values for name, (values, _) in groups.items()}, ink)
+    plot_bands(left, bands, end, ink)
+    plot_curves(right, {name: values for name, (values, _) in groups.items()}, ink)
     legend(right, loc="upper left", fontsize=7.5)
     return figure
 
 
 def scheduler(context: Context) -> Figure:
     """Scheduling throughput, and the depth of the scheduler's queues."""
-    figure, left, right = _pair()
+    figure, left, right = pair()
     derivation, end = context.derivation, context.end_seconds
     unit, label = time_scale(end)
     tidy(left, "Scheduling throughput", label, "pods per second")
@@ -270,20 +176,9 @@ def _waterfall(axes: Axes, phases: FloatArray) -> None:
         mean, p99 = float(values.mean()), quantile99(values)
         bars.append((position, mean, p99))
         position += mean
-    total = max(position, 1e-9)
-    for row, (index, (start, mean, p99)) in enumerate(zip(shown, bars, strict=True)):
-        colour = PALETTE[0] if index <= PHASES.index("ready") else PALETTE[5]
-        axes.barh(row, max(mean, total * 0.002), left=start, height=0.66, color=colour)
-        text = f"{seconds_text(mean)} ({seconds_text(p99)})"
-        inside = start + mean > 0.62 * total
-        axes.text(start - 0.012 * total if inside else start + mean + 0.012 * total, row, text,
-                  va="center", ha="right" if inside else "left", fontsize=7.5)  # fmt: skip
-    axes.set_yticks(range(len(shown)), [PHASES[index] for index in shown])
-    axes.invert_yaxis()
-    axes.set_xlim(0.0, total * 1.02)
-    axes.grid(False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    seconds_axis(axes.xaxis)
+    ready = PHASES.index("ready")
+    ink = [PALETTE[0] if index <= ready else PALETTE[5] for index in shown]
+    bars_in_order(axes, [PHASES[index] for index in shown], bars, ink)
 
 
 def quantile99(values: FloatArray) -> float:
@@ -293,7 +188,7 @@ def quantile99(values: FloatArray) -> float:
 
 def network_programming(context: Context) -> Figure:
     """How long Service changes take to reach the nodes."""
-    figure, left, right = _pair()
+    figure, left, right = pair()
     derivation, end = context.derivation, context.end_seconds
     tidy(left, "Network programming latency", time_scale(end)[1], "p99 (line), p50 (dashed)")
     tidy(right, "Distribution over the changes", "trigger to programmed", "share done within")
@@ -314,8 +209,8 @@ def network_programming(context: Context) -> Figure:
         empty_note(right, "no Service changed")
         return figure
     bands = {name: band(times, values, end) for name, (values, times) in groups.items()}
-    _plot_bands(left, bands, end, ink)
-    _plot_curves(right, {name: values for name, (values, _) in groups.items()}, ink)
+    plot_bands(left, bands, end, ink)
+    plot_curves(right, {name: values for name, (values, _) in groups.items()}, ink)
     legend(right, loc="upper left", fontsize=7.5)
     return figure
 
@@ -384,4 +279,16 @@ DRAWINGS: Final = (
             " one fsync.", etcd_commit),
     Drawing("network_programming", "Network programming", "From a pod's readiness change to rules"
             " on the nodes.", network_programming),
+    Drawing("network_programming_published", "Network programming beside published figures",
+            figures_published.CAPTION, figures_published.of_run, figures_published.is_wanted),
+    Drawing("node_join", "Nodes that join", "Mean time from the registration of a node to each step"
+            " (longest in brackets); a node is reached when another has its overlay entries.",
+            figures_nodes.joining, figures_nodes.has_joins),
+    Drawing("disturbance", "Faults and drains", "Ready endpoints as a share of the most that a"
+            " Service ever had; dotted lines are faults and drains of the workload.",
+            figures_nodes.disturbance, figures_nodes.is_disturbed),
+    Drawing("request_rate", "API requests", "Requests per second by kind, and what of all failed.",
+            figures_nodes.request_rate),
+    Drawing("image_pulls", "Image pulls", "Pulls that fetched something; the rate is the mean over"
+            " the span of all pulls.", figures_nodes.image_pulls, figures_nodes.has_pulls),
 )  # fmt: skip

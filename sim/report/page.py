@@ -16,7 +16,7 @@ from sim.metrics.catalogue import BY_NAME
 from sim.metrics.derive import Derivation
 from sim.metrics.startup import PHASE_MEANINGS, PHASES
 from sim.metrics.summary import SummaryRow, distribution
-from sim.report.figures import Drawing
+from sim.report.figure_kit import Drawing
 from sim.report.style import number_text, seconds_text
 
 _STATS: Final = ("count", "mean", "p50", "p90", "p99", "max")
@@ -133,7 +133,9 @@ _HEADLINE: Final = (
     ("etcd_disk_wal_fsync_duration_seconds", "etcd WAL fsync"),
     ("etcd_disk_backend_commit_duration_seconds", "etcd backend commit"),
     ("sim_watch_last_delivery_seconds", "Watch delivery to the last watcher"),
+    ("sim_network_programming_half_seconds", "Network programming, half of the nodes"),
     ("kubeproxy_network_programming_duration_seconds", "Network programming, 99 % of the nodes"),
+    ("sim_network_programming_all_seconds", "Network programming, every node"),
     ("kubeproxy_sync_proxy_rules_duration_seconds", "kube-proxy rule sync, median node"),
 )
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sim.metrics.bottleneck import find_bottleneck
 from sim.metrics.derive import Derivation
 from sim.metrics.summary import SummaryRow
-from sim.report.figures import DRAWINGS, Context
+from sim.report.figure_kit import Context
+from sim.report.figures import DRAWINGS
 from sim.report.page import run_page
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ def render_run(
         MissingExtraError: matplotlib or Jinja2 is absent.
     """
     bottleneck = find_bottleneck(derivation)
-    context = Context(derivation, bottleneck, max(manifest["totals"]["simulated_seconds"], 1e-3))
+    settings = {item["setting"]: item["value"] for item in manifest["settings_changed"]}
+    end_seconds = max(manifest["totals"]["simulated_seconds"], 1e-3)
+    context = Context(derivation, bottleneck, end_seconds, settings)
     images = []
     for drawing in DRAWINGS:
+        if not drawing.wanted(context):
+            continue
         content = png_bytes(drawing.draw(context))
         images.append((drawing, base64.b64encode(content).decode("ascii")))
         if figures:

@@ -52,6 +52,15 @@ def _relevant(kind: str, document: Mapping[str, Any]) -> object:
     return document
 
 
+def _filed_under(service: Mapping[str, Any]) -> tuple[str, str, object]:
+    """Namespace and first label that a Service's selector asks for; empty if it asks for none."""
+    namespace = service["metadata"].get("namespace") or ""
+    selector = (service.get("spec") or {}).get("selector") or {}
+    for key, value in selector.items():
+        return namespace, key, value
+    return namespace, "", ""
+
+
 class ObjectStore:
     """Plain dicts by kind and ``namespace/name``.
 
@@ -61,6 +70,8 @@ class ObjectStore:
     def __init__(self) -> None:
         self.by_kind: dict[str, dict[str, Mapping[str, Any]]] = {kind: {} for kind in _KINDS}
         self.epoch = 0
+        self._selecting: dict[tuple[str, str, object], dict[str, Mapping[str, Any]]] = {}
+        """(namespace, first label a Service's selector asks for) → Services, by key."""
         self._budgets: list[DisruptionBudget] = []
         self._budgets_current = False
 
@@ -72,6 +83,10 @@ class ObjectStore:
         key = self._key(document)
         known = self.by_kind[kind].get(key)
         self.by_kind[kind][key] = document
+        if kind == "Service":
+            if known is not None:
+                self._selecting[_filed_under(known)].pop(key)
+            self._selecting.setdefault(_filed_under(document), {})[key] = document
         if kind == "PodDisruptionBudget":
             self._budgets_current = False
         elif known is None or _relevant(kind, known) != _relevant(kind, document):
@@ -80,7 +95,11 @@ class ObjectStore:
     def discard(self, document: Mapping[str, Any]) -> None:
         """Remove an object if it is known."""
         kind = document.get("kind", "")
-        if kind in _KINDS and self.by_kind[kind].pop(self._key(document), None) is not None:
+        key = self._key(document) if kind in _KINDS else ""
+        known = self.by_kind[kind].pop(key, None) if key else None
+        if known is not None:
+            if kind == "Service":
+                self._selecting[_filed_under(known)].pop(key)
             self._budgets_current = False
             self.epoch += 1
 
@@ -105,12 +124,11 @@ class ObjectStore:
         **Source:** ``pkg/scheduler/framework/plugins/helper/spread.go`` ``DefaultSelector``.
         """
         merged: dict[str, str] = {}
-        for service in self.by_kind["Service"].values():
-            if (service["metadata"].get("namespace") or "") != namespace:
-                continue
-            selector = (service.get("spec") or {}).get("selector")
-            if selector is not None and all(labels.get(k) == v for k, v in selector.items()):
-                merged.update(selector)
+        for label in labels.items():
+            for service in self._selecting.get((namespace, *label), {}).values():
+                selector = service["spec"]["selector"]
+                if all(labels.get(k) == v for k, v in selector.items()):
+                    merged.update(selector)
         requirements = from_match_labels(merged)
         if owner is None or _OWNER_GROUPS.get(owner[1]) != owner[0]:
             return requirements

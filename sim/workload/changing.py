@@ -154,6 +154,7 @@ def drain(core: DriverCore, _: int, operation: Drain) -> Steps:
     """Cordon each node, evict its pods, wait until they are gone."""
     deadline_seconds = core.engine.now + operation.timeout_seconds
     for name in operation.nodes:
+        core.note("drain", f"drain {name}")
         yield from core.call(Request("get", "nodes", "", name))
         yield from _set_unschedulable(core, name, value=True)
         response = yield from core.call(Request("list", "pods", selector=partial(_is_on, name)))

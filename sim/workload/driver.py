@@ -164,9 +164,11 @@ def _fault(core: DriverCore, _: int, operation: ops.Fault) -> Steps:
     """Break something at its time; mend it after its duration."""
     if operation.after_seconds > 0.0:
         yield core.engine.sleep(operation.after_seconds)
+    core.note("fault", f"{operation.what} {operation.target}".strip())
     core.actions.fault(operation)
     if operation.duration_seconds > 0.0:
         yield core.engine.sleep(operation.duration_seconds)
+        core.note("fault ends", f"{operation.what} {operation.target}".strip())
         core.actions.mend(operation)
 
 
@@ -176,6 +178,20 @@ def _load(core: DriverCore, index: int, operation: ops.Load) -> Steps:
     generator = LoadGenerator(core.engine, core.clients, operation, f"workload/{index}")
     yield from generator.run()
     core.request_count += generator.request_count
+
+
+def _probe(core: DriverCore, _: int, operation: ops.Probe) -> Steps:
+    """Look who reaches the target, every so often."""
+    end_seconds = core.engine.now + operation.duration_seconds
+    while True:
+        source, target = operation.source_text, operation.target_text
+        asked, reached = core.actions.look(source, target)
+        core.reachability.append(
+            (core.engine.now, source or "all nodes", target, asked, reached)
+        )
+        if operation.interval_seconds <= 0.0 or core.engine.now >= end_seconds:
+            return
+        yield core.engine.sleep(operation.interval_seconds)
 
 
 _STEPS: dict[type[Operation], Callable[[DriverCore, int, Any], Steps | None]] = {
@@ -201,4 +217,5 @@ _STEPS: dict[type[Operation], Callable[[DriverCore, int, Any], Steps | None]] = 
     ops.Uncordon: changing.uncordon,
     ops.Fault: _fault,
     ops.Load: _load,
+    ops.Probe: _probe,
 }

@@ -55,6 +55,7 @@ class DriverCore:
         """Measured part → its start and, once it has ended, its end."""
         self.request_count = 0
         self._facts = recorder["faults"]
+        self.reachability = recorder["reachability"]
         self._namespaces = dict.fromkeys(["default", *sorted(SYSTEM_NAMESPACES)])
         self._name_counts: dict[Key, int] = {}
         self._wanted: dict[tuple[str, Key], tuple[Mapping[str, str], int]] = {}

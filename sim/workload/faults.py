@@ -17,5 +17,8 @@ class ClusterActions(Protocol):
     def fault(self, fault: Fault) -> None:
         """Break what ``fault.what`` and ``fault.target`` say."""
 
+    def look(self, source: str, target: str) -> tuple[int, int]:
+        """Return (nodes asked, nodes from which ``target`` is reached) at this moment."""
+
     def mend(self, fault: Fault) -> None:
         """Undo a fault (start what was killed, restore what was slowed)."""

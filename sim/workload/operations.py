@@ -429,6 +429,41 @@ class Load(Operation):
     """Burst of that limit."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe(Operation):
+    """Write down from how many nodes something is reached: once, or again and again."""
+
+    op: Literal["probe"] = "probe"
+    target: Literal["node", "pod", "service"]
+    """What is to be reached: the pods of a node, one pod, or a Service."""
+    name: str
+    """Its name."""
+    namespace: str = "default"
+    """Namespace of a pod or Service."""
+    from_node: str = ""
+    """Only from pods of this node; empty for all nodes that run."""
+    from_pod: str = ""
+    """Only from this pod, NAMESPACE/NAME or a name in ``namespace``."""
+    interval_seconds: Annotated[float, Ge(0)] = 0.0
+    """Time between two looks; 0 for one look only."""
+    duration_seconds: Annotated[float, Ge(0)] = 0.0
+    """How long to go on looking."""
+
+    @property
+    def target_text(self) -> str:
+        """The target in one word: service/default/web."""
+        place = "" if self.target == "node" else f"{self.namespace}/"
+        return f"{self.target}/{place}{self.name}"
+
+    @property
+    def source_text(self) -> str:
+        """The source in one word, empty for all nodes."""
+        if self.from_pod:
+            place = "" if "/" in self.from_pod else f"{self.namespace}/"
+            return f"pod/{place}{self.from_pod}"
+        return f"node/{self.from_node}" if self.from_node else ""
+
+
 OPERATION_TYPES: Mapping[str, type[Operation]] = {
     "createNodes": CreateNodes,
     "createNamespaces": CreateNamespaces,
@@ -452,6 +487,7 @@ OPERATION_TYPES: Mapping[str, type[Operation]] = {
     "uncordon": Uncordon,
     "fault": Fault,
     "load": Load,
+    "probe": Probe,
 }
 """Word in files → dataclass."""
 

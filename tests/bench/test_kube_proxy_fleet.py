@@ -12,6 +12,7 @@ import pytest
 from sim.base.objects import Endpoint, EndpointSlice, Service, ServicePort
 from sim.components.facts import ALL
 from sim.components.kube_proxy_fleet import KubeProxyFleet, KubeProxyFleetParams
+from sim.components.node_cpu import NodeCPUs
 from sim.components.ports import FleetWatcher, WatchEvent
 from sim.costs.kube_proxy import KubeProxyParams
 from sim.engine.engine import Engine
@@ -67,6 +68,10 @@ def _prepared(mode: str, node_count: int, change_count: int) -> tuple[Engine, Ku
     engine, recorder = Engine(1), Recorder(ALL)
     fan_out = FanOut(engine)
     params = KubeProxyFleetParams(mode=mode)  # type: ignore[arg-type]
+    cpus = NodeCPUs(0.35, 1.0)
+    cpus.reserve(node_count)
+    cpus.millicores[:] = 2000.0
+    cpus.wanted_millicores[: node_count // 2] = 1500  # half of the nodes are short of CPU
     fleet = KubeProxyFleet(
         engine,
         recorder,
@@ -74,6 +79,7 @@ def _prepared(mode: str, node_count: int, change_count: int) -> tuple[Engine, Ku
         params,
         KubeProxyParams(),
         node_count,  # type: ignore[arg-type]
+        cpus=cpus,
     )
     services, slices = _objects(1000)
     fleet.preload([*services, *slices])

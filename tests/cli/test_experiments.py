@@ -54,7 +54,7 @@ SMALLER: dict[str, tuple[str, ...]] = {
     "node-join-5000": (f"{_POOL}=20", "workload.0.count=2", "workload.1.durationSeconds=15"),
     "service-churn": (
         f"{_POOL}=10", "workload.0.count=4", "workload.0.replicas=3", "workload.3.limit=5",
-        "workload.4.durationSeconds=2",
+        "workload.4.limit=3", "workload.5.durationSeconds=2",
     ),
     "scheduling-policies": (
         "cluster.nodes.openbCsv={gpu_nodes_csv}", "workload.0.limit=60",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from sim.base.objects import NEVER, Endpoint, EndpointSlice, Service, ServicePor
 from sim.components.facts import ALL
 from sim.components.kube_proxy_fleet import KubeProxyFleet, KubeProxyFleetParams
 from sim.components.kube_proxy_reference import ReferenceKubeProxy
+from sim.components.node_cpu import NodeCPUs
 from sim.components.ports import FleetWatcher, WatchEvent
 from sim.costs.kube_proxy import KubeProxyParams
 from sim.engine.engine import Engine
@@ -132,7 +133,7 @@ class Run:
     """One random history, told to the fleet and to the twins."""
 
     def __init__(self, params: KubeProxyFleetParams, base_ready: int, seed: int,
-                 replicas: int) -> None:  # fmt: skip
+                 replicas: int, *, crowded: bool = False) -> None:  # fmt: skip
         self.params = params
         self.replicas = replicas
         self.rng = np.random.default_rng(seed)
@@ -141,6 +142,13 @@ class Run:
             for index in range(10):
                 self.world.put_service(index, 0, 0.0)
                 self.world.put_slice((index, 9), base_ready, True, 0.0)
+        self.cpus: NodeCPUs | None = None
+        if crowded:  # other work wants up to twice the cores of the node
+            self.cpus = NodeCPUs(0.35, 1.0)
+            self.cpus.reserve(ROOM_COUNT)
+            self.cpus.millicores[:] = 2000.0
+            wanted = np.random.default_rng(seed + 1).integers(0, 4000, len(self.cpus.millicores))
+            self.cpus.wanted_millicores[:] = wanted
         self.fleet_engine, self.twin_engine = Engine(1), Engine(1)
         self.recorder = Recorder(ALL)
         self.fleet = KubeProxyFleet(
@@ -150,6 +158,7 @@ class Run:
             params,
             LAW,
             NODE_COUNT,  # type: ignore[arg-type]
+            cpus=self.cpus,
         )
         self.fleet.preload(self.world.objects())
         self.fleet.start()
@@ -158,7 +167,9 @@ class Run:
         self.lives: dict[int, list[tuple[float, ReferenceKubeProxy]]] = {}
         self.twins: dict[int, ReferenceKubeProxy] = {}
         for index in range(NODE_COUNT):
-            self.twins[index] = ReferenceKubeProxy(self.twin_engine, params, LAW)
+            self.twins[index] = ReferenceKubeProxy(
+                self.twin_engine, params, LAW, stretch=self._stretch(index)
+            )
             self._preload(self.twins[index])
             self.lives[index] = [(0.0, self.twins[index])]
         self.deaths: dict[int, list[float]] = defaultdict(list)
@@ -166,6 +177,13 @@ class Run:
         self.time = 1.0
         self.last = np.zeros(ROOM_COUNT)
         self.outbox: list[tuple[float, np.ndarray, list[WatchEvent]]] = []
+
+    def _stretch(self, index: int) -> Callable[[], float]:
+        """How much longer a node's kube-proxy computes, from the rule of processor sharing."""
+        if self.cpus is None:
+            return lambda: 1.0
+        wanted = float(self.cpus.wanted_millicores[index])
+        return lambda: max(1.0, (wanted + 1000.0) / 2000.0)
 
     def _closed(self, nodes: Any, start: np.ndarray, done: np.ndarray) -> None:
         which = np.arange(self.fleet.runners.capacity)[nodes]
@@ -265,7 +283,10 @@ class Run:
         return bool(self.fleet.runners.start[index] > self.time)
 
     def _born(self, index: int) -> None:
-        twin = ReferenceKubeProxy(self.twin_engine, self.params, LAW, rules_installed=False)
+        twin = ReferenceKubeProxy(
+            self.twin_engine, self.params, LAW, rules_installed=False,
+            stretch=self._stretch(index),
+        )  # fmt: skip
         self._preload(twin)
         self.twins[index] = twin
         self.lives[index].append((self.time, twin))
@@ -337,17 +358,18 @@ def _compare_latencies(run: Run) -> int:
     base_ready=st.sampled_from([0, 3, 99, 110]),
     seed=st.integers(0, 2**31),
     replicas=st.sampled_from([1, 1, 2]),
+    crowded=st.booleans(),
     steps=st.lists(STEP, min_size=6, max_size=30),
 )
 def test_every_sync_and_latency_is_that_of_the_twin(
     mode: tuple[str, str], period: float, full_period: float, base_ready: int, seed: int,
-    replicas: int, steps: list[Any],
+    replicas: int, crowded: bool, steps: list[Any],
 ) -> None:  # fmt: skip
     params = KubeProxyFleetParams(
         mode=mode[0], iptables_backend=mode[1], min_sync_period_seconds=period,  # type: ignore[arg-type]
         full_sync_period_seconds=full_period, jitter=False,
     )  # fmt: skip
-    run = Run(params, base_ready, seed, replicas)
+    run = Run(params, base_ready, seed, replicas, crowded=crowded)
     for gap, what in steps:
         run.change(gap, what)
     horizon = run.finish()
@@ -363,18 +385,20 @@ def test_every_sync_and_latency_is_that_of_the_twin(
     base_ready=st.sampled_from([0, 3, 99, 110]),
     seed=st.integers(0, 2**31),
     replicas=st.sampled_from([1, 2]),
+    crowded=st.booleans(),
     steps=st.lists(st.one_of(STEP, STEP, NODE_STEP), min_size=6, max_size=30),
 )
 def test_nodes_that_die_return_join_or_fail_are_those_of_the_twin(
-    mode: tuple[str, str], base_ready: int, seed: int, replicas: int, steps: list[Any]
-) -> None:
+    mode: tuple[str, str], base_ready: int, seed: int, replicas: int, crowded: bool,
+    steps: list[Any],
+) -> None:  # fmt: skip
     params = KubeProxyFleetParams(
         mode=mode[0],
         iptables_backend=mode[1],
         full_sync_period_seconds=300.0,
         jitter=False,  # type: ignore[arg-type]
     )
-    run = Run(params, base_ready, seed, replicas)
+    run = Run(params, base_ready, seed, replicas, crowded=crowded)
     for step in steps:
         if len(step) == 2:
             run.change(*step)
@@ -398,3 +422,21 @@ def test_the_comparison_sees_a_wrong_runner(mode: str) -> None:
         run.change(0.3, [("slice", index % 3, 0, 3)])
     with pytest.raises(AssertionError):
         _compare_syncs(run, run.finish())
+
+
+def test_syncs_are_known_to_run_while_the_twin_runs() -> None:
+    """What kubelets see of their node's kube-proxy is what the twin does at that moment."""
+    run = Run(KubeProxyFleetParams(jitter=False), 110, 11, 1, crowded=True)
+    looks = 0
+    for _ in range(40):
+        run.change(0.6, [("slice", 0, 0, 4)])
+        run.flush()
+        run.time = float(run.last.max()) + 0.03
+        run.flush()
+        run.fleet._flush(None)
+        assert run.cpus is not None
+        for index, twin in run.twins.items():
+            if run.fleet.runners.start[index] > run.time:  # decided, one way or the other
+                assert run.cpus.is_syncing(index, run.time) == twin._running
+                looks += twin._running
+    assert looks > 100

@@ -18,6 +18,7 @@ from sim.components import facts
 from sim.engine.engine import Engine
 from sim.engine.tables import Recorder
 from sim.experiment.backend import Backend, Demand, Progress
+from sim.metrics.node_join import STEPS
 
 MILESTONES = (
     "scheduled", "observed", "volumes_mounted", "sandbox_created", "network_ready",
@@ -102,8 +103,23 @@ class FakeCluster:
             json.dumps({"type": "ClusterIP", "cluster_ip": "172.16.0.9", "ports": "80/TCP"}),
             "",
         ))  # fmt: skip
+        self._disturb()
         self.engine.call_later(0.0, self._next)
         self.engine.call_later(1.0, self._sample)
+
+    def _disturb(self) -> None:
+        """A node joins, another is lost together with an endpoint."""
+        for index, step in enumerate(STEPS):
+            self.tables["node_transitions"].append((1.0 + 0.1 * index, "node-new", step, ""))
+        self.tables["node_transitions"].append((3.0, "node-1", "unknown", "NodeStatusUnknown"))
+        self.tables["reachability"].append((2.0, "all nodes", "service/default/web", 10, 9))
+        self.tables["faults"].append((2.0, "workload", "fault", "killNode node-1"))
+        for time, ready in ((0.5, 3), (2.5, 2)):
+            detail = {"service": "web", "ready_count": ready, "endpoint_count": 3}
+            self.tables["objects"].append((
+                time, "endpointslices", self.namespace, "web-abcde", "MODIFIED",
+                json.dumps(detail), "",
+            ))  # fmt: skip
 
     def _next(self, _: object) -> None:
         if self.created >= self.pod_total:

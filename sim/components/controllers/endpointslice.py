@@ -11,17 +11,14 @@ whose Node object is missing (upstream leaves them out).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from sim.base.objects import (
-    NEVER,
     Endpoint,
     Endpoints,
     EndpointSlice,
     Key,
     OwnerReference,
-    Pod,
     Service,
     ServicePort,
 )
@@ -34,6 +31,7 @@ from sim.components.controllers.base import (
     Sync,
     WrittenRevisions,
 )
+from sim.components.controllers.membership import ServiceMembership, TriggerTimes
 from sim.components.ports import Request
 
 OWN_CHANGE_DELAY_SECONDS = 1.0
@@ -47,171 +45,6 @@ _ENDPOINT_BYTES = 96
 """A slice of 100 endpoints is about 10 kB. **Source:** `facts/model.md` g."""
 _ADDRESS_BYTES = 120
 """One address of an Endpoints object with its targetRef; assumed."""
-
-
-def is_endpoint(pod: Pod) -> bool:
-    """Whether a pod belongs into the slices of a service that selects it."""
-    return bool(pod.pod_ip) and pod.phase not in {"Succeeded", "Failed"}
-
-
-def endpoint_of(pod: Pod, *, publish_not_ready: bool) -> Endpoint:
-    """Return the endpoint of a pod."""
-    terminating = pod.deletion_seconds >= 0.0
-    return Endpoint(
-        pod.pod_ip,
-        pod.node_name,
-        publish_not_ready or (pod.ready and not terminating),
-        pod.ready,
-        terminating,
-        pod.uid,
-        pod.name,
-    )
-
-
-def is_relevant(new: Pod, old: Pod) -> bool:
-    """Whether a pod update can change an endpoint."""
-    return (
-        new.pod_ip != old.pod_ip
-        or new.ready != old.ready
-        or new.node_name != old.node_name
-        or (new.deletion_seconds >= 0.0) != (old.deletion_seconds >= 0.0)
-        or new.is_terminal != old.is_terminal
-        or new.labels is not old.labels
-    )
-
-
-class TriggerTimes:
-    """The earliest change behind each service's next write, for one controller.
-
-    A new service counts from its creation; later, pods count from the last transition of their
-    Ready condition. **Source:** upstream endpointslice trigger time tracker.
-    """
-
-    def __init__(self) -> None:
-        self._pending: dict[Key, float] = {}
-        self._known: dict[Key, None] = {}
-
-    def note(self, key: Key, seconds: float) -> None:
-        """A pod of the service has become ready at ``seconds``."""
-        known = self._pending.get(key)
-        if known is None or seconds < known:
-            self._pending[key] = seconds
-
-    def take(self, service: Service) -> float:
-        """Return the trigger time of a sync, NEVER if nothing new triggered it."""
-        seconds = self._pending.pop(service.key, NEVER)
-        if service.key not in self._known:
-            self._known[service.key] = None
-            return service.creation_seconds
-        return seconds
-
-    def forget(self, key: Key) -> None:
-        """The service is gone."""
-        self._pending.pop(key, None)
-        self._known.pop(key, None)
-
-
-class ServiceMembership:
-    """The endpoints each service should have, kept from the informers; shared by both controllers.
-
-    Upstream lists a service's pods in every sync; keeping the answer up to date gives the same.
-    """
-
-    def __init__(self, context: ControllerContext) -> None:
-        self.services = context.informer("services")
-        self._selectors: dict[str, dict[Key, Service]] = {}
-        self._matches: dict[str, dict[int, tuple[Mapping[str, str], tuple[Key, ...]]]] = {}
-        self._pods: dict[str, dict[int, Pod]] = {}
-        self.endpoints: dict[Key, dict[int, Endpoint]] = {}
-        """Service → pod uid → endpoint."""
-        self.listeners: list[Callable[[Key], object]] = []
-        """Called with the key of a service whose endpoints may have changed."""
-        self.triggers: list[TriggerTimes] = []
-        self.services.add_handler(self._service_changed)
-        context.informer("pods").add_handler(self._pod_changed)
-
-    def _service_changed(self, kind: str, new: Service, old: Service | None) -> None:
-        key = new.key
-        selectors = self._selectors.setdefault(new.namespace, {})
-        if kind == "DELETED" or new.selector is None:
-            selectors.pop(key, None)
-            self.endpoints.pop(key, None)
-        else:
-            selectors[key] = new
-            publish = new.publish_not_ready_addresses
-            if old is None or old.selector != new.selector or (
-                old.publish_not_ready_addresses != publish
-            ):  # fmt: skip
-                selector = new.selector
-                self.endpoints[key] = {
-                    uid: endpoint_of(pod, publish_not_ready=publish)
-                    for uid, pod in self._pods.get(new.namespace, {}).items()
-                    if is_endpoint(pod) and selector.matches(pod.labels)
-                }
-        self._matches.pop(new.namespace, None)
-        self._tell(key)
-
-    def _tell(self, key: Key) -> None:
-        for listener in self.listeners:
-            listener(key)
-
-    def services_of(self, namespace: str, labels: Mapping[str, str]) -> tuple[Key, ...]:
-        """Return the services of a namespace that select these labels."""
-        selectors = self._selectors.get(namespace)
-        if not selectors:
-            return ()
-        matches = self._matches.setdefault(namespace, {})
-        # Pods of one template share one labels object, so its identity is a good cache key; the
-        # object is kept beside the answer, hence its id is not used again.
-        found = matches.get(id(labels))
-        if found is None:
-            keys = tuple(
-                key
-                for key, service in selectors.items()
-                if service.selector is not None and service.selector.matches(labels)
-            )
-            found = matches[id(labels)] = (labels, keys)
-        return found[1]
-
-    def _pod_changed(self, kind: str, new: Pod, old: Pod | None) -> None:
-        pods = self._pods.get(new.namespace)
-        if pods is None:
-            pods = self._pods[new.namespace] = {}
-        if kind == "DELETED":
-            pods.pop(new.uid, None)
-            for key in self.services_of(new.namespace, new.labels):
-                self.endpoints[key].pop(new.uid, None)
-                self._tell(key)
-            return
-        pods[new.uid] = new
-        if old is None:
-            if not new.pod_ip:
-                return
-        elif not is_relevant(new, old):
-            return
-        elif new.labels is not old.labels:
-            kept = self.services_of(new.namespace, new.labels)
-            for key in self.services_of(old.namespace, old.labels):
-                if key not in kept:
-                    self.endpoints[key].pop(old.uid, None)
-                    self._tell(key)
-        for key in self.services_of(new.namespace, new.labels):
-            self._place(key, new, old)
-
-    def _place(self, key: Key, new: Pod, old: Pod | None) -> None:
-        """Bring one pod's endpoint of one service up to date."""
-        if is_endpoint(new):
-            publish = self._selectors[new.namespace][key].publish_not_ready_addresses
-            self.endpoints[key][new.uid] = endpoint_of(new, publish_not_ready=publish)
-            seconds = new.ready_seconds
-            if seconds >= 0.0 and (
-                old is None or seconds > old.ready_seconds or not is_endpoint(old)
-            ):
-                for trigger in self.triggers:
-                    trigger.note(key, seconds)
-        else:
-            self.endpoints[key].pop(new.uid, None)
-        self._tell(key)
 
 
 Packing = list[tuple[EndpointSlice, list[Endpoint]]]

@@ -1,14 +1,16 @@
 """Node IPAM: gives every node its pod CIDR.
 
-**Modelled:** one range of a cluster CIDR per node, round robin with reuse of released ranges, PATCH
-of the node by 30 workers, CIDRNotAvailable events and retries when the cluster CIDR is exhausted.
-**Not modelled:** dual stack, cloud allocators, a service CIDR inside the cluster CIDR.
+**Modelled:** one range per node of a cluster CIDR (of both, with dual stack), round robin with
+reuse of released ranges, PATCH of the node by 30 workers, CIDRNotAvailable events and retries when
+a cluster CIDR is exhausted.
+**Not modelled:** cloud allocators, a service CIDR inside the cluster CIDR.
 **Source:** `facts/model.md` a.3, i; `facts/defaults.csv` node CIDR rows.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from collections.abc import Sequence
+from ipaddress import ip_network
 
 from sim.base.objects import APIObject, Key, Node
 from sim.components.controllers.base import ERROR, OK, REQUEUE, Controller, ControllerContext, Sync
@@ -21,13 +23,14 @@ class CIDRSet:
     """Ranges of equal size inside a network, handed out round robin."""
 
     def __init__(self, cluster_cidr: str, node_mask_bits: int) -> None:
-        network = IPv4Network(cluster_cidr)
+        network = ip_network(cluster_cidr)
         if node_mask_bits < network.prefixlen:
             raise ValueError(
                 f"node CIDR mask /{node_mask_bits} is larger than the cluster CIDR {network}"
             )
         self._base = int(network.network_address)
-        self._step = 1 << (32 - node_mask_bits)
+        self._step = 1 << (network.max_prefixlen - node_mask_bits)
+        self._make = type(network.network_address)
         self._mask_bits = node_mask_bits
         self._next = 0
         self._used: dict[int, None] = {}
@@ -47,12 +50,10 @@ class CIDRSet:
             index = (index + 1) % self.range_count
         self._used[index] = None
         self._next = (index + 1) % self.range_count
-        value = self._base + index * self._step
-        octets = ".".join(str(value >> shift & 255) for shift in (24, 16, 8, 0))
-        return f"{octets}/{self._mask_bits}"
+        return f"{self._make(self._base + index * self._step)}/{self._mask_bits}"
 
     def _index(self, cidr: str) -> int:
-        return (int(IPv4Network(cidr).network_address) - self._base) // self._step
+        return (int(ip_network(cidr).network_address) - self._base) // self._step
 
     def occupy(self, cidr: str) -> None:
         """Note that a range is in use."""
@@ -78,29 +79,47 @@ class NodeIPAMController(Controller):
         *,
         cluster_cidr: str,
         node_mask_bits: int,
+        second: tuple[str, int] = ("", 0),
     ) -> None:
+        """Make one; ``second`` is the other family's cluster CIDR and mask, empty without one."""
         super().__init__(context, worker_count)
         self.cidrs = CIDRSet(cluster_cidr, node_mask_bits)
+        self.sets = (self.cidrs,) + ((CIDRSet(*second),) if second[0] else ())
         self._nodes = context.informer("nodes")
         self._nodes.add_handler(self._node_changed)
 
     def _node_changed(self, kind: str, new: Node, old: Node | None) -> None:
         if kind == "DELETED":
-            if new.pod_cidr:
-                self.cidrs.release(new.pod_cidr)
+            self._release(_ranges(new))
         elif not new.pod_cidr:
             if old is None:
                 self.queue.add(new.key)
         elif old is None:
-            self.cidrs.occupy(new.pod_cidr)
+            for cidrs, cidr in zip(self.sets, _ranges(new), strict=False):
+                cidrs.occupy(cidr)
+
+    def _allocate(self) -> tuple[str, ...]:
+        """Return a range of each family, nothing if one family has none left."""
+        found: list[str] = []
+        for cidrs in self.sets:
+            cidr = cidrs.allocate()
+            if not cidr:
+                self._release(found)
+                return ()
+            found.append(cidr)
+        return tuple(found)
+
+    def _release(self, ranges: Sequence[str]) -> None:
+        for cidrs, cidr in zip(self.sets, ranges, strict=False):
+            cidrs.release(cidr)
 
     def sync(self, key: Key) -> Sync:
         """Allocate a range and write it into the node."""
         node = self._nodes.get(*key)
         if node is None or node.pod_cidr:
             return OK
-        cidr = self.cidrs.allocate()
-        if not cidr:
+        ranges = self._allocate()
+        if not ranges:
             self.events.event(
                 node,
                 "Normal",
@@ -114,8 +133,8 @@ class NodeIPAMController(Controller):
             if current.pod_cidr:
                 return current
             new = current.clone()
-            new.pod_cidr = cidr
-            new.pod_cidrs = (cidr,)
+            new.pod_cidr = ranges[0]
+            new.pod_cidrs = ranges
             return new
 
         for _ in range(_PATCH_TRY_COUNT):
@@ -123,8 +142,12 @@ class NodeIPAMController(Controller):
                 Request("patch", "nodes", "", node.name, mutate=mutate)
             )
             if response.ok:
-                if response.result.pod_cidr != cidr:
-                    self.cidrs.release(cidr)
+                if response.result.pod_cidr != ranges[0]:
+                    self._release(ranges)
                 return OK
-        self.cidrs.release(cidr)
+        self._release(ranges)
         return ERROR
+
+
+def _ranges(node: Node) -> tuple[str, ...]:
+    return node.pod_cidrs or ((node.pod_cidr,) if node.pod_cidr else ())

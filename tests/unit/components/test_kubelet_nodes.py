@@ -9,6 +9,7 @@ import pytest
 
 from sim.base.objects import ContainerSpec, Lease, Node, Pod, PodTemplate
 from sim.components.kubelet_params import KubeletParams
+from sim.components.ports import Request
 from sim.costs.kubelet import simulated_kubelet_law
 from tests.unit.components.kubelet_rig import PAUSE, Rig, make_node
 
@@ -323,4 +324,29 @@ def test_exits_and_restarts_survive_a_restarted_kubelet() -> None:
     counts = [rig.pod(f"loop-{index}").restart_count for index in range(8)]
     assert min(counts) >= 3
     assert rig.runtime.operation_counts == [0] * 8
+    rig.check()
+
+
+def test_a_status_that_somebody_else_wrote_is_put_right_within_ten_seconds() -> None:
+    rig = Rig(1)
+    rig.create("web")
+    rig.engine.run(20.0)
+    assert rig.pod("web").ready
+
+    def unready(current: Pod) -> Pod:
+        new = current.clone()
+        new.ready = False
+        return new
+
+    rig.user.submit(
+        Request("patch", "pods", "default", "web", subresource="status", mutate=unready)
+    )
+    rig.engine.run(20.1)
+    assert not rig.pod("web").ready
+    patches = rig.counts()["patch", "pods/status"]
+    rig.engine.run(30.2)
+    assert rig.pod("web").ready
+    assert rig.counts()["patch", "pods/status"] == patches + 1
+    rig.engine.run(60.0)
+    assert rig.counts()["patch", "pods/status"] == patches + 1
     rig.check()

@@ -322,3 +322,16 @@ def test_a_page_that_cannot_be_drawn_leaves_nothing_behind(tmp_path: Path, monke
     with pytest.raises(KeyboardInterrupt):
         runs(tmp_path, "outputs.report=true")
     assert [path for path in (tmp_path / "results").rglob("*") if path.is_file()] == []
+
+
+def test_a_sweep_of_large_clusters_is_drawn_beside_published_latencies(tmp_path: Path) -> None:
+    from sim.experiment.aggregate import write_aggregates
+
+    more = ("workload.0.count=600", "outputs.facts=csv")
+    for counts, drawn in (("10, 90", False), ("90, 4000", True)):
+        grid = f"sweep={{axes: {{cluster.nodeCount: [{counts}]}}}}"
+        table = write_aggregates(runs(tmp_path, grid, *more))
+        assert bool(list(tmp_path.rglob("network_programming_published.png"))) == drawn
+    assert table is not None
+    picture = table.parent / "network_programming_published.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")

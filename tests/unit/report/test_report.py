@@ -17,7 +17,8 @@ from sim.metrics.derive import Derivation
 from sim.metrics.summary import SummaryRow, summary
 from sim.report.benchmarks import write_benchmark_report
 from sim.report.compare import Side, compare_page, compare_sides, settings_that_differ
-from sim.report.figures import DRAWINGS, Context
+from sim.report.figure_kit import Context
+from sim.report.figures import DRAWINGS
 from sim.report.page import reproduce, verdict
 from sim.report.render import png_bytes, render_run
 from sim.report.shapes import BINS_MAX, band, bin_width_seconds, curve, rate
@@ -49,12 +50,18 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return result.folder
 
 
+def wanted_names(folder: Path) -> set[str]:
+    derivation = Derivation(open_run(folder).require_facts())
+    context = Context(derivation, find_bottleneck(derivation), 20.0)
+    return {drawing.name for drawing in DRAWINGS if drawing.wanted(context)}
+
+
 def test_the_page_stands_alone(run_folder: Path) -> None:
     text = (run_folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert "script" not in page.tags
     assert "link" not in page.tags
-    assert len(page.links) == len(DRAWINGS)
+    assert len(page.links) == len(wanted_names(run_folder))
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert not re.search(r"https?://", text)
     assert page.tags.index("table") < page.tags.index("img")  # tables first
@@ -72,7 +79,8 @@ def test_the_page_says_what_people_ask(run_folder: Path) -> None:
 
 def test_figures_are_files_as_well_and_big_enough(run_folder: Path) -> None:
     names = {path.stem for path in (run_folder / "figures").glob("*.png")}
-    assert names == {drawing.name for drawing in DRAWINGS}
+    assert names == wanted_names(run_folder)
+    assert {drawing.name for drawing in DRAWINGS} - names == {"network_programming_published"}
     for path in (run_folder / "figures").glob("*.png"):
         content = path.read_bytes()
         assert content.startswith(b"\x89PNG")
