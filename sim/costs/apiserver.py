@@ -122,7 +122,7 @@ class APIServerLaw:
     """From a goroutine's wake-up by another until it runs, while a core is idle."""
     spin_ratio: float = field(
         default=1.6,
-        metadata={"source": "fitted: apiserver_verbs_open.csv, apiserver_cores; " + _VERBS},
+        metadata={"source": _VERBS + "; apiserver_verbs_open.csv, apiserver_cores"},
     )
     """CPU that the process' other threads burn in their search for work, per CPU of a cold start;
     it delays nobody."""
