@@ -86,13 +86,26 @@ class _Finder:
         return spec_from_file_location(fullname, place, loader=ExtensionFileLoader(fullname, place))
 
 
+def built_modules() -> list[str] | None:
+    """Return the names of what has been compiled from these very sources, None if nothing has."""
+    try:
+        manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
+        if manifest["digest"] == digest():
+            return list(manifest["modules"])
+    except (OSError, ValueError, KeyError):
+        pass  # nothing built, a build that was interrupted, or sources that are not all there
+    return None
+
+
+def is_usable() -> bool:
+    """Return whether there are compiled modules of these very sources."""
+    return built_modules() is not None
+
+
 def install() -> None:
     """Use the compiled modules from now on, if there are any of these very sources."""
     if os.environ.get(VARIABLE) == "0" or not MANIFEST.is_file():
         return
-    try:
-        manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
-        if manifest["digest"] == digest():
-            sys.meta_path.insert(0, _Finder(manifest["modules"]))
-    except (OSError, ValueError, KeyError):
-        return  # a build that was interrupted, or sources that are not all there
+    names = built_modules()
+    if names is not None:
+        sys.meta_path.insert(0, _Finder(names))

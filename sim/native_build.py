@@ -63,20 +63,12 @@ def _write_manifest() -> None:
     native.MANIFEST.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def _is_built() -> bool:
-    try:
-        manifest = json.loads(native.MANIFEST.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(manifest.get("digest") == native.digest())
-
-
 def main() -> int:
     """Build in a process of its own, whose talk is shown only if it fails."""
     if "--here" in sys.argv:
         build()
         return 0
-    if _is_built():
+    if native.is_usable():
         return 0
     if shutil.which(os.environ.get("CC", "cc")) is None:
         print("no C compiler: the simulator runs interpreted, two to three times slower")

@@ -13,6 +13,7 @@ import click
 def command(output_format: str) -> None:
     """Print the versions of this program and of what its results depend on."""
     import sim
+    from sim import native
     from sim.experiment.machine import code_commit, platform_name, versions
     from sim.export.reader import RESULTS_SCHEMA
 
@@ -23,6 +24,7 @@ def command(output_format: str) -> None:
         "results schema": str(RESULTS_SCHEMA),
         **versions(),
         "platform": platform_name(),
+        "hot modules": "compiled" if native.compiled() else "interpreted",
     }
     if commit["commit"]:
         found["commit"] = commit["commit"] + (" with local changes" if commit["dirty"] else "")
