@@ -7,6 +7,7 @@ the run is marked invalid.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from sim.engine.engine import Engine
 from sim.engine.tables import Recorder
 from sim.workload.pod_templates import amount
 
-_SHOWN_COUNT = 3
+_SHOWN_COUNT: Final = 3
 
 
 class InvariantMonitor:

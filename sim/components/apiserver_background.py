@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sim.components.apiserver import APIServer
 
-_HOUSEKEEPING_PERIOD_SECONDS = 0.5
+_HOUSEKEEPING_PERIOD_SECONDS: Final = 0.5
 """How finely the replica's idle work is spread (assumed; it has no rhythm of its own)."""
-_BOOKMARK_PERIOD_SECONDS = 60.0
+_BOOKMARK_PERIOD_SECONDS: Final = 60.0
 """**Source:** cacher.go :: defaultBookmarkFrequency."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sim.base.objects import (
     APIObject,
@@ -32,7 +32,7 @@ from sim.base.objects import (
 from sim.components.ports import WatchEvent
 from sim.engine.tables import Recorder
 
-_ENDPOINTS_SHOWN_COUNT = 3
+_ENDPOINTS_SHOWN_COUNT: Final = 3
 """kubectl shows three addresses and then "+ n more"."""
 
 
@@ -167,7 +167,7 @@ _COLUMNS: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
-_READINESS = {"True": "ready", "False": "not_ready", "Unknown": "unknown"}
+_READINESS: Final = {"True": "ready", "False": "not_ready", "Unknown": "unknown"}
 
 
 def _same_columns_of_node(new: Node, old: Node) -> bool:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.components.ports import Request
 from sim.components.priority_and_fairness import Level
 from sim.components.priority_and_fairness_formulas import (
@@ -15,11 +17,11 @@ from sim.components.priority_and_fairness_formulas import (
 from sim.components.watch_cache import WatchCache
 from sim.engine.engine import Engine
 
-_STATISTICS_PERIOD_SECONDS = 60.0
+_STATISTICS_PERIOD_SECONDS: Final = 60.0
 """Object counts and sizes are polled once a minute and until then unknown, which counts as one
 seat. **Source:** registry/store.go, the count observer; apiserver_apf_server_metrics.csv, where
 LISTs of 500 pods take one seat in the first minute of the process."""
-_WRITING_VERBS = frozenset({"create", "update", "patch", "delete"})
+_WRITING_VERBS: Final = frozenset({"create", "update", "patch", "delete"})
 
 
 class Widths:

@@ -13,7 +13,7 @@ quota alarm, event leases, member loss. **Not modelled:** TLS, authentication, d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import APIObject, Key
 from sim.components.etcd_backend import Backend
@@ -586,7 +586,7 @@ class Etcd:
 
 __all__ = ["Etcd", "EtcdParams"]
 
-_REVOKE = "lease-revocation"
+_REVOKE: Final = "lease-revocation"
 
 
 def _ignore(_: Write) -> None:

@@ -8,7 +8,7 @@ forced commit and a pause of 10 ms each. **Source:** `facts/model.md` d.1 step 6
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sim.components.etcd_raft import Member, RaftGroup
 from sim.components.etcd_store import Store
@@ -18,8 +18,8 @@ from sim.engine.tables import Table
 if TYPE_CHECKING:
     from sim.components.etcd_params import EtcdParams
 
-COMPACTION_STEP_KEY_COUNT = 1_000
-COMPACTION_PAUSE_SECONDS = 0.010
+COMPACTION_STEP_KEY_COUNT: Final = 1_000
+COMPACTION_PAUSE_SECONDS: Final = 0.010
 
 
 class Backend:

@@ -12,7 +12,7 @@ down after an election timeout. **Not modelled:** split votes, asymmetric partit
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sim.components.etcd_raft import (
     CATCH_UP_ENTRY_COUNT,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sim.components.etcd import Etcd
     from sim.components.etcd_endpoint import Frontend
 
-_RETRY_SECONDS = 0.001
+_RETRY_SECONDS: Final = 0.001
 
 
 class FaultControl:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sim.components.etcd_process import GoProcess
 from sim.components.ports import Write
@@ -23,16 +23,16 @@ from sim.costs.network import LinkLaw
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 
-SEGMENT_BYTES = 64_000_000
+SEGMENT_BYTES: Final = 64_000_000
 """Size of a WAL file; a cut costs one more sync (`facts/model.md` d.1)."""
-CATCH_UP_ENTRY_COUNT = 5_000
+CATCH_UP_ENTRY_COUNT: Final = 5_000
 """Entries kept behind the snapshot for members that lag (`facts/model.md` d.1)."""
-SNAPSHOT_BYTES_PER_SECOND = 100e6
+SNAPSHOT_BYTES_PER_SECOND: Final = 100e6
 """Rate at which a lagging member receives and writes a snapshot: assumed."""
-SYSCALL_KEPT_SECONDS = 50e-6
+SYSCALL_KEPT_SECONDS: Final = 50e-6
 """A system call shorter than this keeps its processor (Go's monitor looks every 20 µs or more):
 assumed from the runtime's published constants."""
-ENTRY_OVERHEAD_BYTES = 120
+ENTRY_OVERHEAD_BYTES: Final = 120
 """Key, request header and WAL record around a value.
 
 **Source:** etcd_put_closed.csv, ``leader_peer_sent_bytes_per_op`` / 2 - value_bytes at 1 KiB.

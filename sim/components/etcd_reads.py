@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sim.base.objects import Key
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sim.components.etcd import Etcd
     from sim.components.etcd_endpoint import Frontend
 
-READ_CHUNK_KEY_COUNT = 200
+READ_CHUNK_KEY_COUNT: Final = 200
 """Ranges up to this many keys are executed together; longer ones each on their own."""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sim.components.ports import WatchEvent
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 Deliver = Callable[[list[WatchEvent]], None]
 
-INLINE_WATCHER_COUNT_MAX = 8
+INLINE_WATCHER_COUNT_MAX: Final = 8
 """Up to this many watchers their sending is part of the apply round."""
-STREAM_PLACE_COUNT = 128
+STREAM_PLACE_COUNT: Final = 128
 """Events a stream's channel holds. **Source:** `facts/model.md` d.3."""
-VICTIM_RETRY_SECONDS = 0.010
+VICTIM_RETRY_SECONDS: Final = 0.010
 """Period of the victims' loop. **Source:** `facts/model.md` d.3."""
-MORE_EVENT_RATIO = 0.2
+MORE_EVENT_RATIO: Final = 0.2
 """Cost of each further event of one response, over the first: assumed (same message, more
 fields)."""
-WINDOW_PLACE_COUNT = 100
+WINDOW_PLACE_COUNT: Final = 100
 """Responses under way on a flow-controlled stream besides those in the channel: an HTTP/2 window of
 64 KiB at about 650 bytes each.
 
 **Source:** etcd_watch_fanout.csv, 1,000 watchers: no catch-up at 50 puts/s, catch-up at 200."""
-CATCH_UP_SECONDS = 0.1
+CATCH_UP_SECONDS: Final = 0.1
 """Period of the catch-up loop. **Source:** `facts/model.md` d.3."""
-SENDER_COUNT = 2
+SENDER_COUNT: Final = 2
 """Streams that send at the same time (GOMAXPROCS of the measured machine)."""
 
 

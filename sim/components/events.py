@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from annotated_types import Ge, Gt
 
@@ -24,7 +24,7 @@ from sim.components.client import Client
 from sim.components.ports import Request
 from sim.engine.engine import Engine
 
-_NAME_MASK = (1 << 64) - 1
+_NAME_MASK: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class EventRecorderParams:
     """Silence after which a series is over (events.k8s.io)."""
 
 
-DEFAULT_PARAMS = EventRecorderParams()
+DEFAULT_PARAMS: Final = EventRecorderParams()
 
 
 class _Pending:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.engine.tables import Column, TableSpec
 
-_TIME = Column("time_seconds", "f8", "when it happened, simulated seconds")
+_TIME: Final = Column("time_seconds", "f8", "when it happened, simulated seconds")
 
-REQUESTS = TableSpec(
+REQUESTS: Final = TableSpec(
     "requests",
     "one API request, from submission by its client to the arrival of the response",
     (
@@ -26,7 +28,7 @@ REQUESTS = TableSpec(
         Column("response_bytes", "i8", "size of the response body"),
     ),
 )
-ETCD_COMMITS = TableSpec(
+ETCD_COMMITS: Final = TableSpec(
     "etcd_commits",
     "one raft batch of the leader: appended, synced, committed, applied",
     (
@@ -39,7 +41,7 @@ ETCD_COMMITS = TableSpec(
         Column("member", "i4", "index of the leader"),
     ),
 )
-ETCD_BACKEND_COMMITS = TableSpec(
+ETCD_BACKEND_COMMITS: Final = TableSpec(
     "etcd_backend_commits",
     "one commit of the backend database (bbolt)",
     (
@@ -50,7 +52,7 @@ ETCD_BACKEND_COMMITS = TableSpec(
         Column("database_bytes", "i8", "size of the database after it"),
     ),
 )
-SCHEDULING_ATTEMPTS = TableSpec(
+SCHEDULING_ATTEMPTS: Final = TableSpec(
     "scheduling_attempts",
     "one scheduling cycle",
     (
@@ -67,7 +69,7 @@ SCHEDULING_ATTEMPTS = TableSpec(
         Column("node_name", "text", "chosen or nominated node"),
     ),
 )
-BINDINGS = TableSpec(
+BINDINGS: Final = TableSpec(
     "bindings",
     "one binding cycle",
     (
@@ -78,7 +80,7 @@ BINDINGS = TableSpec(
         Column("e2e_seconds", "f8", "first enqueue to bound, all attempts"),
     ),
 )
-PODS = TableSpec(
+PODS: Final = TableSpec(
     "pods",
     "one pod, written when it is created",
     (
@@ -95,7 +97,7 @@ PODS = TableSpec(
         Column("labels", "text", "labels, written key=value,…"),
     ),
 )
-POD_TRANSITIONS = TableSpec(
+POD_TRANSITIONS: Final = TableSpec(
     "pod_transitions",
     "one step in the life of a pod",
     (
@@ -113,7 +115,7 @@ POD_TRANSITIONS = TableSpec(
         Column("detail", "text", "node name, pod IP or reason, depending on the transition"),
     ),
 )
-NODE_TRANSITIONS = TableSpec(
+NODE_TRANSITIONS: Final = TableSpec(
     "node_transitions",
     "one step in the life of a node: joining, readiness, what the other nodes know of it",
     (
@@ -130,7 +132,7 @@ NODE_TRANSITIONS = TableSpec(
         Column("detail", "text", "range, or number of other nodes, depending on the transition"),
     ),
 )
-OBJECTS = TableSpec(
+OBJECTS: Final = TableSpec(
     "objects",
     "one commit of an object that people list: nodes, services, endpointslices, workloads",
     (
@@ -143,7 +145,7 @@ OBJECTS = TableSpec(
         Column("labels", "text", "labels, written key=value,…"),
     ),
 )
-EVENTS = TableSpec(
+EVENTS: Final = TableSpec(
     "events",
     "one write of an Event object",
     (
@@ -158,7 +160,7 @@ EVENTS = TableSpec(
         Column("message", "text", "message"),
     ),
 )
-WATCH_DELIVERIES = TableSpec(
+WATCH_DELIVERIES: Final = TableSpec(
     "watch_deliveries",
     "the fan-out of one batch of events of one resource by one replica",
     (
@@ -172,7 +174,7 @@ WATCH_DELIVERIES = TableSpec(
         Column("last_seconds", "f8", "commit to the last watcher's receipt"),
     ),
 )
-PROXY_SYNCS = TableSpec(
+PROXY_SYNCS: Final = TableSpec(
     "proxy_syncs",
     "one round of rule updates by the kube-proxy fleet (nodes that sync for the same change)",
     (
@@ -186,7 +188,7 @@ PROXY_SYNCS = TableSpec(
         Column("endpoint_count", "i4", "endpoints known"),
     ),
 )
-NETWORK_PROGRAMMING = TableSpec(
+NETWORK_PROGRAMMING: Final = TableSpec(
     "network_programming",
     "one EndpointSlice change until it is programmed, over all nodes",
     (
@@ -200,7 +202,7 @@ NETWORK_PROGRAMMING = TableSpec(
         Column("node_count", "i4", "nodes"),
     ),
 )
-CONTROLLER_SYNCS = TableSpec(
+CONTROLLER_SYNCS: Final = TableSpec(
     "controller_syncs",
     "one sync of one key by a controller worker",
     (
@@ -211,7 +213,7 @@ CONTROLLER_SYNCS = TableSpec(
         Column("result", "text", "ok, requeued or error"),
     ),
 )
-IMAGE_PULLS = TableSpec(
+IMAGE_PULLS: Final = TableSpec(
     "image_pulls",
     "one image pull of one node",
     (
@@ -224,7 +226,7 @@ IMAGE_PULLS = TableSpec(
         Column("result", "text", "pulled, present, qps_exceeded or error"),
     ),
 )
-DNS_QUERIES = TableSpec(
+DNS_QUERIES: Final = TableSpec(
     "dns_queries",
     "queries answered by CoreDNS in one interval",
     (
@@ -234,7 +236,7 @@ DNS_QUERIES = TableSpec(
         Column("utilization_ratio", "f8", "load over capacity"),
     ),
 )
-REACHABILITY = TableSpec(
+REACHABILITY: Final = TableSpec(
     "reachability",
     "one look of the workload at who reaches a pod, the pods of a node, or a Service",
     (
@@ -245,7 +247,7 @@ REACHABILITY = TableSpec(
         Column("reached_count", "i4", "nodes from which the target is reached"),
     ),
 )
-FAULTS = TableSpec(
+FAULTS: Final = TableSpec(
     "faults",
     "one fault, recovery or limit reached",
     (
@@ -255,7 +257,7 @@ FAULTS = TableSpec(
         Column("detail", "text", "circumstances"),
     ),
 )
-GAUGES = TableSpec(
+GAUGES: Final = TableSpec(
     "gauges",
     "state sampled once per interval by the run itself (reads counters, spends nothing)",
     (

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil
+from typing import Final
 
 from sim.base.objects import ContainerSpec, ProbeSpec
 from sim.components.kubelet_context import KubeletContext
 from sim.components.kubelet_record import RUNNING, STARTING, ContainerRun, PodRecord
 
-_BACKOFF_RESET_RATIO = 2.0
+_BACKOFF_RESET_RATIO: Final = 2.0
 """The back-off of a container is forgotten after this many times its maximum."""
-_TOLERANCE = 1e-9
+_TOLERANCE: Final = 1e-9
 
 
 def probe_success_seconds(

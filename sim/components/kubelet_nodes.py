@@ -13,6 +13,7 @@ Streams: ``kubelet/lease``, ``kubelet/node-status``.
 from __future__ import annotations
 
 from math import ceil
+from typing import Final
 
 import numpy as np
 
@@ -22,8 +23,8 @@ from sim.components.kubelet_context import KubeletContext
 from sim.components.ports import Request
 from sim.engine.engine import Call
 
-LEASE_NAMESPACE = "kube-node-lease"
-NOT_READY_TAINT = "node.kubernetes.io/not-ready"
+LEASE_NAMESPACE: Final = "kube-node-lease"
+NOT_READY_TAINT: Final = "node.kubernetes.io/not-ready"
 
 
 class _NodeStatus:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import ceil
+from typing import Final
 
 from sim.base.objects import APIObject, Pod
 from sim.components.image import PRESENT, PULLED, PULLING
@@ -33,8 +34,8 @@ from sim.components.kubelet_record import (
 )
 from sim.components.ports import Request
 
-CA_BUNDLE = "kube-root-ca.crt"
-_TOLERANCE = 1e-9
+CA_BUNDLE: Final = "kube-root-ca.crt"
+_TOLERANCE: Final = 1e-9
 
 
 def _is_ca_bundle(item: APIObject) -> bool:

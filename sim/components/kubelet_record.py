@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.base.objects import NEVER, APIObject, ContainerSpec, Key, Pod, PodTemplate
 from sim.components.ports import Request
 from sim.engine.engine import Call
 
-OBSERVED = 0
+OBSERVED: Final = 0
 """Seen on the watch; the worker has not run yet or is waiting to retry."""
-VOLUMES = 1
+VOLUMES: Final = 1
 """Waiting for volumes."""
-SANDBOX = 2
+SANDBOX: Final = 2
 """The runtime is creating the sandbox."""
-NETWORK = 3
+NETWORK: Final = 3
 """CNI ADD is running."""
-STARTING = 4
+STARTING: Final = 4
 """Containers are being pulled, created and started."""
-RUNNING = 5
+RUNNING: Final = 5
 """All containers have been started."""
-STOPPING = 6
+STOPPING: Final = 6
 """Being killed."""
-STOPPED = 7
+STOPPED: Final = 7
 """Containers and sandbox are gone."""
-GONE = 8
+GONE: Final = 8
 """Forgotten; late callbacks do nothing."""
 
 

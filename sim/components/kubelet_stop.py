@@ -11,6 +11,7 @@ the time of the deletion (it is abandoned).
 from __future__ import annotations
 
 from math import ceil
+from typing import Final
 
 from sim.components.kubelet_containers import ContainerRuns
 from sim.components.kubelet_context import KubeletContext
@@ -24,7 +25,7 @@ from sim.components.kubelet_record import (
     PodRecord,
 )
 
-_TOLERANCE = 1e-9
+_TOLERANCE: Final = 1e-9
 
 
 class PodTerminators:

@@ -11,19 +11,20 @@ Streams: ``kubelet/token``.
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from sim.components.kubelet_context import KubeletContext
 from sim.components.kubelet_record import RUNNING, PodRecord
 from sim.components.ports import Request
 
-LIFETIME_SECONDS = 3607.0
+LIFETIME_SECONDS: Final = 3607.0
 """What the kubelet asks for. **Source:** `facts/model.md` 0.3."""
-REFRESH_RATIO = 0.8
-REFRESH_JITTER_SECONDS = 10.0
-SYNC_SECONDS = 60.0
+REFRESH_RATIO: Final = 0.8
+REFRESH_JITTER_SECONDS: Final = 10.0
+SYNC_SECONDS: Final = 60.0
 """syncFrequency. **Source:** `facts/defaults.csv`."""
-SYNC_JITTER_RATIO = 0.5
-_BUCKET_SECONDS = 10.0
+SYNC_JITTER_RATIO: Final = 0.5
+_BUCKET_SECONDS: Final = 10.0
 
 
 class TokenRenewals:

@@ -10,8 +10,9 @@ reserved, next free address after the last one given (round robin), release, exh
 from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_network
+from typing import Final
 
-_IPV6_POOL_BITS_MAX = 12
+_IPV6_POOL_BITS_MAX: Final = 12
 """An IPv6 range is used up to this many low bits (4,094 pods on one node)."""
 
 

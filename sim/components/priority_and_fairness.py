@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sim.components.priority_and_fairness_config import PriorityLevel
 from sim.components.priority_and_fairness_formulas import (
@@ -32,14 +32,14 @@ from sim.engine.engine import Engine
 
 __all__ = ["Controller", "Level", "Ticket", "flow_hash"]
 
-ESTIMATED_SERVICE_SECONDS = 0.003
+ESTIMATED_SERVICE_SECONDS: Final = 0.003
 """**Source:** queueset.go :: estimatedServiceDuration."""
-BORROWING_PERIOD_SECONDS = 10.0
-SMOOTHING_RATIO = 0.977
+BORROWING_PERIOD_SECONDS: Final = 10.0
+SMOOTHING_RATIO: Final = 0.977
 """**Source:** apf_controller.go :: borrowingAdjustmentPeriod, seatDemandSmoothingCoefficient."""
-_LEVEL_SEATS_RATIO = 0.15
-_INFINITE = math.inf
-_UNLIMITED_SEATS = 1 << 60
+_LEVEL_SEATS_RATIO: Final = 0.15
+_INFINITE: Final = math.inf
+_UNLIMITED_SEATS: Final = 1 << 60
 
 
 class Ticket:

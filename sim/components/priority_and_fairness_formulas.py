@@ -10,17 +10,18 @@ import hashlib
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from sim.components.priority_and_fairness_config import PriorityLevel
 
-WATCHES_PER_SEAT_COUNT = 10
-EVENT_ADDITIONAL_SECONDS = 0.005
-MUTATING_SEATS_MAX = 10
-LIST_SEATS_MAX = 100
-BYTES_PER_SEAT = 100_000
-LIST_FROM_CACHE_BYTES_MAX = 1_000_000
+WATCHES_PER_SEAT_COUNT: Final = 10
+EVENT_ADDITIONAL_SECONDS: Final = 0.005
+MUTATING_SEATS_MAX: Final = 10
+LIST_SEATS_MAX: Final = 100
+BYTES_PER_SEAT: Final = 100_000
+LIST_FROM_CACHE_BYTES_MAX: Final = 1_000_000
 """**Source:** request/config.go, request/list_work_estimator.go."""
-_RETRY_AFTER_MAX_SECONDS = 32
+_RETRY_AFTER_MAX_SECONDS: Final = 32
 
 
 def flow_hash(schema: str, distinguisher: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sim.base.objects import Node, Pod, PodTemplate
 from sim.components.scheduling_queue import ClusterEvent, Hint, QueuedPod
@@ -21,7 +21,7 @@ from sim.scheduling.labels import (
     selector_matches,
 )
 
-_TEMPLATES_KEPT_MAX = 4096
+_TEMPLATES_KEPT_MAX: Final = 4096
 
 
 class _Term(NamedTuple):
@@ -266,7 +266,7 @@ def scheduling_gates(_queued: QueuedPod, event: ClusterEvent) -> bool:
     return _is_own_update(event)
 
 
-_VOLUME_OBJECTS = frozenset({"persistentvolumeclaim", "persistentvolume", "storageclass"})
+_VOLUME_OBJECTS: Final = frozenset({"persistentvolumeclaim", "persistentvolume", "storageclass"})
 
 
 def volume_binding(_queued: QueuedPod, event: ClusterEvent) -> bool:

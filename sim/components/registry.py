@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import RESOURCE_TYPES, APIObject, Pod
 
-NO_CHANGE = "no change"
-CONFLICT = "conflict"
-PUT = "put"
-REMOVE = "remove"
-PUT_THEN_REMOVE = "put then remove"
+NO_CHANGE: Final = "no change"
+CONFLICT: Final = "conflict"
+PUT: Final = "put"
+REMOVE: Final = "remove"
+PUT_THEN_REMOVE: Final = "put then remove"
 """What a registry decides for an update or delete; the storage then does it."""
 
 _SPEC_FIELDS: dict[str, tuple[str, ...]] = {
@@ -41,7 +41,7 @@ _SPEC_FIELDS: dict[str, tuple[str, ...]] = {
 """Fields whose change makes a new generation, of the kinds whose controllers observe it."""
 
 _same_by_class: dict[type[APIObject], Callable[[Any, Any], bool]] = {}
-_BOOKKEEPING = {"resource_version", "manifest"}
+_BOOKKEEPING: Final = {"resource_version", "manifest"}
 
 
 def _compile_same(cls: type[APIObject]) -> Callable[[Any, Any], bool]:

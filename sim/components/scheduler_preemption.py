@@ -10,13 +10,14 @@ failed; nominations of lower priority on the node are given up.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from sim.base.objects import APIObject, Pod
 from sim.components.client import Client
 from sim.components.events import EventRecorder
 from sim.components.ports import Request
 
-_GONE_CODES = frozenset({404, 409})
+_GONE_CODES: Final = frozenset({404, 409})
 """Not found, or another pod of that name: nothing is left to preempt."""
 
 

@@ -7,7 +7,7 @@ One instance is one life of the process; `stop` closes its watches.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import APIObject, Node, Pod
 from sim.components.client import Client
@@ -19,7 +19,7 @@ from sim.costs.scheduler import SchedulerLawParams
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 
-_OTHERS = (
+_OTHERS: Final = (
     "namespaces",
     "services",
     "replicasets",
@@ -30,7 +30,7 @@ _OTHERS = (
     "storageclasses",
     "csinodes",
 )
-_EVENT_RESOURCES = {
+_EVENT_RESOURCES: Final = {
     "namespaces": "namespace",
     "persistentvolumeclaims": "persistentvolumeclaim",
     "persistentvolumes": "persistentvolume",
@@ -38,7 +38,7 @@ _EVENT_RESOURCES = {
     "csinodes": "csinode",
 }
 """Only these are cluster events: no plugin asks to be woken by Services, owners or budgets."""
-_ACTIONS = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}
+_ACTIONS: Final = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}
 
 
 class _Connection:

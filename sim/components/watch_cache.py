@@ -14,20 +14,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from sim.base.objects import APIObject, Key
 from sim.components.ports import FleetWatcher, Watcher, WatchEvent
 
-LOWER_BOUND_CAPACITY_COUNT = 100
-UPPER_BOUND_CAPACITY_COUNT = 102_400
-EVENT_FRESH_SECONDS = 75.0
+LOWER_BOUND_CAPACITY_COUNT: Final = 100
+UPPER_BOUND_CAPACITY_COUNT: Final = 102_400
+EVENT_FRESH_SECONDS: Final = 75.0
 """**Source:** watch_cache.go :: defaultLowerBoundCapacity, defaultUpperBoundCapacity;
 cacher.go :: DefaultEventFreshDuration."""
-_CHANNEL_WITH_INDEX_COUNT = 10
-_CHANNEL_WITHOUT_INDEX_COUNT = 100
-_CHANNEL_INDEX_UNUSED_COUNT = 1000
-_CHANNEL_LEAST_COUNT = 10
-_INDEXED_RESOURCES = frozenset({"pods"})
+_CHANNEL_WITH_INDEX_COUNT: Final = 10
+_CHANNEL_WITHOUT_INDEX_COUNT: Final = 100
+_CHANNEL_INDEX_UNUSED_COUNT: Final = 1000
+_CHANNEL_LEAST_COUNT: Final = 10
+_INDEXED_RESOURCES: Final = frozenset({"pods"})
 
 
 class Ring:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from sim.base.errors import Problem, UserError
 from sim.engine.streams import Stream
 
-_TABLE_COUNT = 4096
+_TABLE_COUNT: Final = 4096
 
 _MEASURED_SHAPE: tuple[tuple[float, float], ...] = (
     (0.0, 0.62),

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 
 def _fitted(default: float, files: str) -> Any:
     return field(default=default, metadata={"source": f"measured: {files}"})
 
 
-_PUT = "etcd_put_closed.csv"
-_RANGE = "etcd_range_closed.csv"
-_WATCH = "etcd_watch_fanout.csv"
+_PUT: Final = "etcd_put_closed.csv"
+_RANGE: Final = "etcd_range_closed.csv"
+_WATCH: Final = "etcd_watch_fanout.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

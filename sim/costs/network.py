@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
 from sim.engine.streams import Stream
 
-_BLOCK_COUNT = 512
+_BLOCK_COUNT: Final = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Final
 
 import simpy
 
@@ -27,14 +27,17 @@ from sim.engine.streams import Stream, StreamFactory
 Event = simpy.Event
 Process = simpy.Process
 
-_NORMAL = int(simpy.events.NORMAL)
-_URGENT = int(simpy.events.URGENT)
-_BEFORE_ALL = -1
+_NORMAL: Final = int(simpy.events.NORMAL)
+_URGENT: Final = int(simpy.events.URGENT)
+_BEFORE_ALL: Final = -1
 """Priority of a slot's beginning: before everything else of that instant."""
-_SLOTS_PER_SECOND = 8.0
-_FAR_SECONDS_MAX = 1e12
+_SLOTS_PER_SECOND: Final = 8.0
+_FAR_SECONDS_MAX: Final = 1e12
 """Calls due later than this (never, in practice) are not worth a slot."""
-_STEPS_PER_CHECK_COUNT = 8192
+_push: Final = heappush
+_pop: Final = heappop
+"""Names of their own: compiled code looks up what it has imported at every use."""
+_STEPS_PER_CHECK_COUNT: Final = 8192
 
 
 class Call:
@@ -84,7 +87,7 @@ class Engine:
         call = Call(callback, argument)
         due_seconds = self.now + delay_seconds
         if due_seconds < self._near_seconds:
-            heappush(self._queue, (due_seconds, _NORMAL, self._next_id(), call))
+            _push(self._queue, (due_seconds, _NORMAL, self._next_id(), call))
         else:
             self._put_far(due_seconds, call)
         return call
@@ -93,7 +96,7 @@ class Engine:
         """Put a call into its slot, or into the heap if its slot has begun."""
         entry = (due_seconds, _NORMAL, self._next_id(), call)
         if due_seconds > _FAR_SECONDS_MAX:
-            heappush(self._queue, entry)
+            _push(self._queue, entry)
             return
         index = int(due_seconds * _SLOTS_PER_SECOND)
         slot = self._slots.get(index)
@@ -101,18 +104,18 @@ class Engine:
             slot.append(entry)
         elif index <= int(self.now * _SLOTS_PER_SECOND):
             self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
-            heappush(self._queue, entry)
+            _push(self._queue, entry)
         else:
             self._slots[index] = [entry]
             begin = Call(self._begin_slot, index)
             begin_seconds = index / _SLOTS_PER_SECOND
-            heappush(self._queue, (begin_seconds, _BEFORE_ALL, -index, begin))
+            _push(self._queue, (begin_seconds, _BEFORE_ALL, -index, begin))
 
     def _begin_slot(self, index: int) -> None:
         self.event_count -= 1  # bookkeeping, not an event of the model
         queue = self._queue
         for entry in self._slots.pop(index):
-            heappush(queue, entry)
+            _push(queue, entry)
         self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
 
     def call_at(
@@ -164,7 +167,7 @@ class Engine:
         self.stop_reason = ""
         horizon = Call(_raise_stop, None)
         horizon_seconds = max(until_seconds, self.now)
-        heappush(self._queue, (horizon_seconds, _URGENT, self._next_id(), horizon))
+        _push(self._queue, (horizon_seconds, _URGENT, self._next_id(), horizon))
         try:
             while True:
                 self._steps(_STEPS_PER_CHECK_COUNT)
@@ -193,7 +196,7 @@ class Engine:
         try:
             while done_count < count:
                 done_count += 1
-                entry = heappop(queue)
+                entry = _pop(queue)
                 self.now = environment._now = entry[0]
                 event = entry[3]
                 if event.__class__ is Call:

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Final
 
 from sim.engine.engine import Call, Engine
 
-_TOLERANCE_SECONDS = 1e-10
-_ROOMY_CORES_COUNT = 8
+_TOLERANCE_SECONDS: Final = 1e-10
+_push: Final = heappush
+_pop: Final = heappop
+"""Names of their own: compiled code looks up what it has imported at every use."""
+_ROOMY_CORES_COUNT: Final = 8
 """Smaller hosts are contended too often for short cuts."""
 
 
@@ -150,7 +153,7 @@ class Host:
         process.job_count += 1
         process.running_count += 1
         self._sequence = sequence = self._sequence + 1
-        heappush(occupied, (now + demand_seconds, sequence, now, process))
+        _push(occupied, (now + demand_seconds, sequence, now, process))
         return count + 1
 
     def _retire(self, now: float) -> None:
@@ -158,7 +161,7 @@ class Host:
         occupied = self._occupied
         while occupied and occupied[0][0] <= now:
             count = len(self._direct) + len(occupied)
-            end_seconds, _, arrival_seconds, process = heappop(occupied)
+            end_seconds, _, arrival_seconds, process = _pop(occupied)
             present = count * (end_seconds - self._last_seconds)
             self.job_area_seconds += present
             self.work_seconds += present
@@ -209,7 +212,7 @@ class Host:
             self.work_seconds += attained * count
             self.job_area_seconds += elapsed * count
             self._last_seconds = now
-        heappush(jobs, (self._virtual + demand_seconds, sequence, now, process, callback, argument))
+        _push(jobs, (self._virtual + demand_seconds, sequence, now, process, callback, argument))
         count = len(jobs)
         self._rate = rate = 1.0 if count <= cores else cores / count
         delay = (jobs[0][0] - self._virtual) / rate
@@ -247,13 +250,13 @@ class Host:
             self.work_seconds += present
             for end_seconds, sequence, arrival, process in occupied:
                 left = end_seconds - now
-                heappush(self._jobs, (left, sequence, arrival, process, _nothing, None))
+                _push(self._jobs, (left, sequence, arrival, process, _nothing, None))
             occupied.clear()
             for call in direct.values():
                 sequence, process, callback, argument, arrival, end_seconds = call.argument
                 call.cancel()
                 left = max(0.0, end_seconds - now)
-                heappush(self._jobs, (left, sequence, arrival, process, callback, argument))
+                _push(self._jobs, (left, sequence, arrival, process, callback, argument))
             direct.clear()
         self._last_seconds = now
 
@@ -313,7 +316,7 @@ class Host:
             limit = jobs[0][0]  # the clock cannot tell its end from the present any more
         done = []
         while jobs and jobs[0][0] <= limit:
-            job = heappop(jobs)
+            job = _pop(jobs)
             done.append(job)
             self.sojourn_sum_seconds += now - job[2]
             job[3].running_count -= 1

@@ -8,11 +8,12 @@ experiment therefore share their randomness wherever they share a name (common r
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-_BLOCK_COUNT = 512
+_BLOCK_COUNT: Final = 512
 
 
 def _hash64(name: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import Pod
 from sim.components.client import Client
@@ -11,7 +11,9 @@ from sim.components.informer import Informer
 from sim.components.ports import APIEndpoint
 from sim.engine.engine import Engine
 
-SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "kube-flannel"})
+SYSTEM_NAMESPACES: Final = frozenset(
+    {"kube-system", "kube-public", "kube-node-lease", "kube-flannel"}
+)
 Labels = tuple[tuple[str, str], ...]
 
 
