@@ -47,7 +47,7 @@ class RequestCost(NamedTuple):
 class APIServerLaw:
     """CPU seconds of request handling, on one core of the profile's machine."""
 
-    base_seconds: float = field(default=0.0003, metadata={"source": _VERBS + ", get_pod_rv0"})
+    base_seconds: float = field(default=0.00034, metadata={"source": _VERBS + ", get_pod_rv0"})
     authorization_seconds: float = field(
         default=8e-05,
         metadata={"source": "fitted: apiserver_apf.csv, modest_alone_get against get_pod"},
@@ -55,10 +55,10 @@ class APIServerLaw:
     """RBAC or Node authorizer, for users outside system:masters."""
     storage_call_seconds: float = field(default=0.000151, metadata={"source": _VERBS + ", get_pod"})
     write_seconds: float = field(
-        default=0.00016, metadata={"source": _VERBS + ", create_configmap, create_event"}
+        default=8.6e-05, metadata={"source": _VERBS + ", create_configmap, create_event"}
     )
     delete_seconds: float = field(
-        default=1e-05, metadata={"source": _VERBS + ", delete_configmap, delete_pod"}
+        default=0.0, metadata={"source": _VERBS + ", delete_configmap, delete_pod"}
     )
     """Per DELETE, instead of ``write_seconds``: no body to decode, no fields to manage."""
     update_seconds_per_byte: float = field(
@@ -69,9 +69,7 @@ class APIServerLaw:
         },
     )
     """PUT and PATCH: decode old and new, compare, track the managed fields of every field."""
-    patch_seconds: float = field(
-        default=0.00068, metadata={"source": _VERBS + ", patch_pod_status"}
-    )
+    patch_seconds: float = field(default=0.0009, metadata={"source": _VERBS + ", patch_pod_status"})
     """PATCH on top of an update."""
     bind_seconds: float = field(default=0.00033, metadata={"source": _VERBS + ", bind_pod"})
     """POST pods/binding on top of a write."""
@@ -138,7 +136,7 @@ class APIServerLaw:
         default=0.55, metadata={"source": _VERBS + ", p90_ms against p50_ms at clients=1"}
     )
     """Spread of the logarithm of a job's demand."""
-    stall_ratio: float = field(default=0.02, metadata={"source": _VERBS + ", p99_ms"})
+    stall_ratio: float = field(default=0.015, metadata={"source": _VERBS + ", p99_ms"})
     """Share of jobs, started while all cores are busy, that first wait in a run queue."""
     stall_seconds: float = field(default=0.003, metadata={"source": _VERBS + ", p99_ms"})
     """Mean of that wait (exponential)."""
@@ -152,7 +150,7 @@ class APIServerLaw:
     """Cores that an idle apiserver uses."""
     garbage_ratio: float = field(default=0.26, metadata={"source": _VERBS + ", p99_ms"})
     """Collector work per request work."""
-    garbage_assist_ratio: float = field(default=2.5, metadata={"source": _VERBS + ", p99_ms"})
+    garbage_assist_ratio: float = field(default=1.7, metadata={"source": _VERBS + ", p99_ms"})
     """While the collector runs: marking that a request does per unit of its own work."""
     garbage_assist_limit_seconds: float = field(
         default=14e-3, metadata={"source": "fitted: apiserver_list.csv, p99_ms"}
