@@ -49,7 +49,7 @@ class APIServerLaw:
 
     base_seconds: float = field(default=0.00034, metadata={"source": _VERBS + ", get_pod_rv0"})
     authorization_seconds: float = field(
-        default=8e-05,
+        default=7e-05,
         metadata={"source": "fitted: apiserver_apf.csv, modest_alone_get against get_pod"},
     )
     """RBAC or Node authorizer, for users outside system:masters."""
