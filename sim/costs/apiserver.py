@@ -47,7 +47,7 @@ class RequestCost(NamedTuple):
 class APIServerLaw:
     """CPU seconds of request handling, on one core of the profile's machine."""
 
-    base_seconds: float = field(default=0.00034, metadata={"source": _VERBS + ", get_pod_rv0"})
+    base_seconds: float = field(default=0.000348, metadata={"source": _VERBS + ", get_pod_rv0"})
     authorization_seconds: float = field(
         default=7e-05,
         metadata={"source": "fitted: apiserver_apf.csv, modest_alone_get against get_pod"},
@@ -55,7 +55,7 @@ class APIServerLaw:
     """RBAC or Node authorizer, for users outside system:masters."""
     storage_call_seconds: float = field(default=0.000151, metadata={"source": _VERBS + ", get_pod"})
     write_seconds: float = field(
-        default=8.6e-05, metadata={"source": _VERBS + ", create_configmap, create_event"}
+        default=8e-05, metadata={"source": _VERBS + ", create_configmap, create_event"}
     )
     delete_seconds: float = field(
         default=0.0, metadata={"source": _VERBS + ", delete_configmap, delete_pod"}
@@ -69,7 +69,7 @@ class APIServerLaw:
         },
     )
     """PUT and PATCH: decode old and new, compare, track the managed fields of every field."""
-    patch_seconds: float = field(default=0.0009, metadata={"source": _VERBS + ", patch_pod_status"})
+    patch_seconds: float = field(default=0.00095, metadata={"source": _VERBS + ", patch_pod_status"})
     """PATCH on top of an update."""
     bind_seconds: float = field(default=0.00033, metadata={"source": _VERBS + ", bind_pod"})
     """POST pods/binding on top of a write."""

@@ -34,7 +34,7 @@ _POD_BYTES = 1600
 """A pod with one container, defaulted, with managed fields (assumed; LISTs of bigger ones)."""
 _WARM_UP_SECONDS = 0.3
 _MEASURED_SECONDS = 2.5
-_OPEN_REPLICATION_COUNT = 3
+_OPEN_REPLICATION_COUNT = 5
 """A window of 3 s holds few garbage collections; the prediction is that of several runs."""
 _REQUEST_COUNT_MAX = 4000
 """Bound on the simulated window: enough for a p99."""

@@ -59,7 +59,7 @@ class LoadClientLaw:
     """CPU of the measured load generator (client-go, protobuf, TLS), seconds of one core."""
 
     call_seconds: float = field(
-        default=0.00018,
+        default=0.000183,
         metadata={"source": "fitted: apiserver_verbs_closed.csv, client_cpu_ms_per_req of gets"},
     )
     write_seconds: float = field(
