@@ -62,14 +62,14 @@ class APIServerLaw:
     )
     """Per DELETE, instead of ``write_seconds``: no body to decode, no fields to manage."""
     update_seconds_per_byte: float = field(
-        default=4.38e-07,
+        default=4.6e-07,
         metadata={
             "source": "fitted: apiserver_watch_fanout.csv, object_bytes;"
             " apiserver_verbs_closed.csv, update_lease and patch_pod_status"
         },
     )
     """PUT and PATCH: decode old and new, compare, track the managed fields of every field."""
-    patch_seconds: float = field(default=0.00095, metadata={"source": _VERBS + ", patch_pod_status"})
+    patch_seconds: float = field(default=0.00091, metadata={"source": _VERBS + ", patch_pod_status"})
     """PATCH on top of an update."""
     bind_seconds: float = field(default=0.00033, metadata={"source": _VERBS + ", bind_pod"})
     """POST pods/binding on top of a write."""
@@ -150,7 +150,7 @@ class APIServerLaw:
     """Cores that an idle apiserver uses."""
     garbage_ratio: float = field(default=0.26, metadata={"source": _VERBS + ", p99_ms"})
     """Collector work per request work."""
-    garbage_assist_ratio: float = field(default=1.7, metadata={"source": _VERBS + ", p99_ms"})
+    garbage_assist_ratio: float = field(default=1.6, metadata={"source": _VERBS + ", p99_ms"})
     """While the collector runs: marking that a request does per unit of its own work."""
     garbage_assist_limit_seconds: float = field(
         default=14e-3, metadata={"source": "fitted: apiserver_list.csv, p99_ms"}

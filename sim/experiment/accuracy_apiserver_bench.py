@@ -40,7 +40,7 @@ _CROWDING_SECONDS = 0.0015
 """Fitted: as above. Gap between two requests after which 63 % of that extra is paid."""
 _CROWDING_BASE_RATIO = 0.38
 """Fitted: as above. What is paid without any gap."""
-_GET_SECONDS = 18e-6
+_GET_SECONDS = 22e-6
 """Fitted: as above, get_pod. What a range costs etcd more over the one connection of an apiserver
 than in its own measurements, which use up to eight."""
 _CROWDING_PERIOD_SECONDS = 5e-3
