@@ -55,7 +55,7 @@ class APIServerLaw:
     """RBAC or Node authorizer, for users outside system:masters."""
     storage_call_seconds: float = field(default=0.000151, metadata={"source": _VERBS + ", get_pod"})
     write_seconds: float = field(
-        default=8e-05, metadata={"source": _VERBS + ", create_configmap, create_event"}
+        default=7e-05, metadata={"source": _VERBS + ", create_configmap, create_event"}
     )
     delete_seconds: float = field(
         default=0.0, metadata={"source": _VERBS + ", delete_configmap, delete_pod"}
