@@ -65,7 +65,9 @@ class APIServerLaw:
         },
     )
     """PUT and PATCH: decode old and new, compare, track the managed fields of every field."""
-    patch_seconds: float = field(default=0.00094, metadata={"source": _VERBS + ", patch_pod_status"})
+    patch_seconds: float = field(
+        default=0.00094, metadata={"source": _VERBS + ", patch_pod_status"}
+    )
     """PATCH on top of an update."""
     bind_seconds: float = field(default=0.00033, metadata={"source": _VERBS + ", bind_pod"})
     """POST pods/binding on top of a write."""
@@ -118,7 +120,7 @@ class APIServerLaw:
         default=1.6,
         metadata={"source": _VERBS + "; apiserver_verbs_open.csv, apiserver_cores"},
     )
-    """CPU that the process' other threads burn in their search for work, per CPU of a cold start."""
+    """CPU that the process' other threads burn in search for work, per CPU of a cold start."""
     cold_seconds: float = field(
         default=0.00075, metadata={"source": _VERBS + "; apiserver_verbs_open.csv, p50_ms"}
     )
