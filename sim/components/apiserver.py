@@ -346,11 +346,11 @@ class APIServer:
     def _admitted(self, request: Request, admitted: bool) -> None:
         ticket: Admission = request.state
         if admitted:
-            # The waiting goroutine has to be woken and to find a processor: part of its wait. On a
-            # busy host it does not stand behind those that have used up their quantum.
+            # The waiting goroutine has to be woken and to find a processor: part of its wait. In a
+            # busy process it does not stand behind those that have used up their quantum.
             request.seats = ticket.seats
-            host = self._host
-            if host.core_count == 0 or host.running_count < host.core_count:
+            queue = self._run_queue
+            if queue.busy_count < queue.limit_count:
                 self.engine.call_later(self.law.wake_seconds, self._awoken, request)
             else:
                 self._awoken(request)

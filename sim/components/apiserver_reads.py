@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 _LIST_RETRY_SECONDS = 1.0
 """Between attempts to list from an etcd that has no leader (assumed)."""
 
-_CALL_TURN_COUNT = 1
-"""From the handler to the goroutine that writes to etcd's connection. **Source:** grpc-go,
-internal/transport/controlbuf.go :: loopyWriter."""
 _ANSWER_TURN_COUNT = 1
-"""The connection's reader, then the handler. **Source:** grpc-go, http2_client.go :: reader."""
+"""The connection's reader, which wakes the handler. **Source:** grpc-go, http2_client.go ::
+reader."""
 
 
 class Reads:
@@ -54,11 +52,7 @@ class Reads:
                 return
             self._answer(request, cache.objects.get(key), 0.0)
         else:
-            self._server.take_turns(_CALL_TURN_COUNT, self._get_from_etcd, (request, key))
-
-    def _get_from_etcd(self, argument: tuple[Request, Any]) -> None:
-        request, key = argument
-        self._storage.get(request.resource, key, self._got, request)
+            self._storage.get(request.resource, key, self._got, request)
 
     def _got(self, answer: Any) -> None:
         self._server.take_turns(_ANSWER_TURN_COUNT, self._found, answer)

@@ -34,7 +34,7 @@ _POD_BYTES = 1600
 """A pod with one container, defaulted, with managed fields (assumed; LISTs of bigger ones)."""
 _WARM_UP_SECONDS = 0.3
 _MEASURED_SECONDS = 2.5
-_OPEN_REPLICATION_COUNT = 3
+_OPEN_REPLICATION_COUNT = 5
 """A window of 3 s holds few garbage collections; the prediction is that of several runs."""
 _REQUEST_COUNT_MAX = 4000
 """Bound on the simulated window: enough for a p99."""
@@ -219,16 +219,10 @@ def _run_open(
         turn[0] += 1
         pool[turn[0] % len(pool)].open_call(intended_seconds)
 
-    fires_seconds = [0.0]
-
     def arrive(_: None) -> None:
-        now = engine.now
-        if now > fires_seconds[0]:  # else the generator still sleeps: it sends what is due by then
-            busy = machine.client_cpu.running_count > 0
-            late = 0.0 if busy else lateness.uniform() * machine.load_law.timer_seconds
-            fires_seconds[0] = now + late
-        wait_seconds = fires_seconds[0] - now + machine.load_law.open_seconds
-        engine.call_later(wait_seconds, call, now)
+        busy = machine.client_cpu.running_count > 0
+        late = 0.0 if busy else lateness.uniform() * machine.load_law.timer_seconds
+        engine.call_later(late + machine.load_law.open_seconds, call, engine.now)
         engine.call_later(arrivals.exponential(1.0 / rate), arrive)
 
     for client in pool:

@@ -229,7 +229,9 @@ def _fit_apiserver_cpu(samples: Samples, profile: Profile, source: str) -> list[
         request_count += count
         cost = law.base_seconds + law.authorization_seconds
         if verb in {"POST", "PUT", "PATCH", "DELETE"}:
-            cost += law.storage_call_seconds + law.write_seconds
+            cost += law.storage_call_seconds
+            if verb != "DELETE":
+                cost += law.write_seconds
             if verb == "PATCH":
                 cost += law.patch_seconds
             if resource == "pods":
@@ -238,8 +240,6 @@ def _fit_apiserver_cpu(samples: Samples, profile: Profile, source: str) -> list[
                 cost += law.bind_seconds
             elif labels.get("subresource") == "token":
                 cost += law.token_seconds
-            elif verb == "DELETE":
-                cost += law.delete_seconds
         elif verb in {"GET", "LIST"}:
             cost += law.storage_call_seconds
         predicted += count * cost
