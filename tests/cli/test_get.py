@@ -61,7 +61,10 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
         ))  # fmt: skip
     folder = tmp_path_factory.mktemp("run")
     write_facts(folder / "facts", recorder.tables, "csv")
-    manifest = {"results_schema": 1, "totals": {"simulated_seconds": 100.0}}
+    manifest = {
+        "results_schema": 1, "totals": {"simulated_seconds": 100.0}, "complete": True,
+        "experiment": "e", "scenario": "base", "seed": 1, "valid": True,
+    }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return str(folder)
 
