@@ -27,12 +27,13 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One fit: what of, the file that names its parameters, the columns it is fitted to."""
+    """One fit: of what, to which columns of which files.
+
+    Its parameters are those whose source names one of the files first.
+    """
 
     title: str
     component: str
-    owner: str
-    """Parameters whose source names this file first."""
     parts: tuple[str, ...]
     """Parts of a profile that they are looked for in."""
     columns: Mapping[str, Mapping[str, float]]
@@ -48,58 +49,50 @@ _TAIL: Final = 0.35
 
 STAGES: Final = (
     Stage(
-        title="etcd's watches", component="etcd",
-        owner="etcd_watch_fanout.csv", parts=("etcd",),
+        title="etcd's watches", component="etcd", parts=("etcd",),
         columns={"etcd_watch_fanout.csv": {
             "etcd_cpu_us_per_event": _CPU, "p50_ms": _LATENCY, "put_p50_ms": _LATENCY,
         }},
     ),
     Stage(
-        title="API server, requests", component="apiserver",
-        owner="apiserver_verbs_closed.csv", parts=_SERVER,
+        title="API server, requests", component="apiserver", parts=_SERVER,
         columns={
             "apiserver_verbs_closed.csv": {
                 "throughput_per_s": _CPU, "apiserver_cpu_ms_per_req": _CPU, "p50_ms": _LATENCY,
                 "p99_ms": _TAIL,
             },
-            "apiserver_verbs_open.csv": {"p50_ms": _LATENCY},
+            "apiserver_verbs_open.csv": {"p50_ms": _LATENCY, "apiserver_cores": _CPU},
         },
     ),
     Stage(
-        title="API server, lists", component="apiserver",
-        owner="apiserver_list.csv", parts=_SERVER,
+        title="API server, lists", component="apiserver", parts=_SERVER,
         columns={"apiserver_list.csv": {
             "lists_per_s": _CPU, "apiserver_cpu_ms_per_list": _CPU, "p50_ms": _LATENCY,
             "p99_ms": _TAIL,
         }},
     ),
     Stage(
-        title="watches", component="apiserver",
-        owner="apiserver_watch_fanout.csv", parts=_SERVER,
+        title="watches", component="apiserver", parts=_SERVER,
         columns={"apiserver_watch_fanout.csv": {
             "apiserver_cpu_us_per_delivery": _CPU, "p50_ms": _LATENCY, "p99_ms": _TAIL,
         }},
     ),
     Stage(
-        title="priority and fairness", component="apiserver",
-        owner="apiserver_apf.csv", parts=_SERVER,
+        title="priority and fairness", component="apiserver", parts=_SERVER,
         columns={"apiserver_apf.csv": {"ok_per_s": _CPU, "p50_ms": _LATENCY}},
     ),
     Stage(
-        title="priority and fairness, as the server sees it", component="apiserver",
-        owner="apiserver_apf_server_metrics.csv", parts=_SERVER,
+        title="priority and fairness, as the server sees it", component="apiserver", parts=_SERVER,
         columns={"apiserver_apf_server_metrics.csv": {
             "queue_wait_mean_ms": _TAIL, "exec_mean_ms": _TAIL,
         }},
     ),
     Stage(
-        title="nodes at rest", component="apiserver",
-        owner="idle_heartbeats.csv", parts=_SERVER,
+        title="nodes at rest", component="apiserver", parts=_SERVER,
         columns={"idle_heartbeats.csv": {"apiserver_cores": _CPU}},
     ),
     Stage(
         title="scheduler, around the cycle", component="scheduler",
-        owner="scheduler_throughput.csv",
         parts=("scheduler",),
         columns={"scheduler_throughput.csv": {
             "scheduler_cpu_ms_per_pod": _CPU, "pods_per_s": _CPU, "algorithm_mean_ms": _LATENCY,
@@ -114,13 +107,13 @@ STAGES: Final = (
 
 
 def stage_groups(stage: Stage, profile: Profile) -> list[tuple[str, ...]]:
-    """Return the parameters of a stage: positive numbers whose source names its file first."""
+    """Return the parameters of a stage: positive numbers whose source names one of its files."""
     names = []
     for name, value, source in parameters(profile):
         part = name.partition(".")[0]
         if part not in stage.parts or mark_of(source) != "measured":
             continue
-        if _first_file(source) == stage.owner and _is_positive(value):
+        if _first_file(source) in stage.columns and _is_positive(value):
             names.append(name)
     known = set(names)
     groups = [
@@ -150,12 +143,12 @@ def fit_stages(
     row_step: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Fitted]:
-    """Fit every stage whose file is in the folder; of its rows every ``row_step``-th."""
+    """Fit every stage that has a file in the folder; of its rows every ``row_step``-th."""
     found: list[Fitted] = []
     for stage in stages:
         rows = {name: some[::row_step] for name, some in _rows(folder, stage).items()}
         groups = stage_groups(stage, profile)
-        if stage.owner not in rows or not groups:
+        if not rows or not groups:
             continue
         names = [name for group in groups for name in group]
         count = sum(len(some) for some in rows.values())
@@ -210,6 +203,8 @@ def _errors(
         if math.isnan(real) or real <= 0.0:
             continue
         value = predicted.get(column, math.nan)
+        if column == "apiserver_cores" and column not in predicted:
+            value = 1e-3 * predicted["apiserver_cpu_ms_per_req"] * predicted["throughput_per_s"]
         error = math.log(value / real) if value > 0.0 else 3.0
         found.append(weight * max(-3.0, min(3.0, error)))
     return found

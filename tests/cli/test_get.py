@@ -62,8 +62,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("run")
     write_facts(folder / "facts", recorder.tables, "csv")
     manifest = {
-        "results_schema": 1, "complete": True, "valid": True, "experiment": "drawn",
-        "scenario": "base", "seed": 1, "totals": {"simulated_seconds": 100.0},
+        "results_schema": 1, "totals": {"simulated_seconds": 100.0}, "complete": True,
+        "experiment": "e", "scenario": "base", "seed": 1, "valid": True,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return str(folder)
