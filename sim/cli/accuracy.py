@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import math
 import sys
@@ -63,6 +64,7 @@ def command(
     FOLDER holds CSVs and an index.yaml that names what is scored and the bars. The exit code is 0
     if all bars hold and 99 if one does not; a file that nothing simulates does not pass.
     """
+    gc.enable()  # many simulations, one after another
     for path in (plot_path, page_path):
         if path is not None:
             check_writable(path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import click
@@ -74,6 +75,7 @@ def command(
     minutes per step. Each parameter is printed with what it was fitted from, how well, and how far
     it may be off; the file can be named as `profile` in experiments.
     """
+    gc.enable()  # many simulations, one after another
     check_writable(output_path.parent)
     base = load_profile(base_name)
     found = calibrate(

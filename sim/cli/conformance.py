@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ def command(paths: tuple[Path, ...], verbose: bool) -> None:
     family: passed/total. The exit code is 0 only when every vector and every step agrees, 99 when
     one differs, 104 when a file holds no vectors.
     """
+    gc.enable()  # many simulations, one after another
     from sim.experiment.conformance import VectorFileError, replay, summary
 
     try:

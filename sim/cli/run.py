@@ -91,7 +91,7 @@ def _run_points(
     force: bool, fail_fast: bool, mode: str,
 ) -> list[RunResult]:  # fmt: skip
     from sim.experiment.execute import execute, plan
-    from sim.experiment.run import Control, interruptible, no_collector
+    from sim.experiment.run import Control, interruptible
     from sim.experiment.size import check_size
     from sim.export.files import check_writable
 
@@ -107,8 +107,7 @@ def _run_points(
     def tell() -> None:
         click.echo("\nstopping at the next safe point; again to leave at once", err=True)
 
-    progress = make_progress(mode, name, len(tasks))
-    with no_collector(), progress as shown, interruptible(control, tell):
+    with make_progress(mode, name, len(tasks)) as shown, interruptible(control, tell):
         return execute(
             tasks, backend, job_count=jobs, force=force, fail_fast=fail_fast,
             observer=shown.status, told=shown.result, control=control,
