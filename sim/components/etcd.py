@@ -19,8 +19,9 @@ from sim.base.objects import APIObject, Key
 from sim.components.etcd_backend import Backend
 from sim.components.etcd_endpoint import Endpoint, Frontend
 from sim.components.etcd_faults import FaultControl
+from sim.components.etcd_member import Batch, Member
 from sim.components.etcd_params import EtcdParams
-from sim.components.etcd_raft import Batch, Member, RaftGroup
+from sim.components.etcd_raft import RaftGroup
 from sim.components.etcd_reads import Read, ReadLoop
 from sim.components.etcd_store import LEASE_TTL_SECONDS, Store
 from sim.components.etcd_watch import WatchFanOut

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sim.components.etcd_raft import Member, RaftGroup
+from sim.components.etcd_member import Member
+from sim.components.etcd_raft import RaftGroup
 from sim.components.etcd_store import Store
 from sim.engine.engine import Engine
 from sim.engine.tables import Table

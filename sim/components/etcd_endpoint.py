@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sim.base.objects import Key
-from sim.components.etcd_raft import Member
+from sim.components.etcd_member import Member
 from sim.components.etcd_reads import Read
 from sim.components.ports import WatchEvent, Write
 

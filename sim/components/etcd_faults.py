@@ -14,18 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from sim.components.etcd_raft import (
-    CATCH_UP_ENTRY_COUNT,
-    SNAPSHOT_BYTES_PER_SECOND,
-    Batch,
-    Member,
-)
+from sim.components.etcd_member import Batch, Member
 from sim.components.ports import Write
 
 if TYPE_CHECKING:
     from sim.components.etcd import Etcd
     from sim.components.etcd_endpoint import Frontend
 
+CATCH_UP_ENTRY_COUNT: Final = 5_000
+"""Entries kept behind the snapshot for members that lag (`facts/model.md` d.1)."""
+SNAPSHOT_BYTES_PER_SECOND: Final = 100e6
+"""Rate at which a lagging member receives and writes a snapshot: assumed."""
 _RETRY_SECONDS: Final = 0.001
 
 
@@ -189,6 +188,7 @@ class FaultControl:
             )
 
     def _stop(self, member: Member) -> None:
+        self._etcd.raft.settle()
         member.alive = False
         member.term += 1
         member.inbox.clear()
@@ -206,6 +206,7 @@ class FaultControl:
         frontend.long_busy_count = 0
         if items:
             self.abandon(items)
+        self._etcd.raft.hear_every_answer()
 
     def _step_down(self, epoch: int) -> None:
         raft = self._etcd.raft
@@ -217,6 +218,7 @@ class FaultControl:
         """Void the leader's work; decide later which of its entries the next leader has."""
         etcd = self._etcd
         raft = etcd.raft
+        raft.settle()
         raft.epoch += 1
         dead = raft.leader
         raft.leader = None
@@ -354,6 +356,7 @@ class FaultControl:
         if raft.uncommitted or raft.pending or etcd.applied_index < raft.commit_index:
             etcd.engine.call_later(_RETRY_SECONDS, self._hand_over, member)
             return
+        raft.settle()
         followers = [item for item in raft.followers if item.alive]
         best = max(followers, key=lambda item: (item.synced_index, -item.index))
         link = raft.link
@@ -369,6 +372,7 @@ class FaultControl:
         member, best = pair
         etcd = self._etcd
         etcd.fault("leadership transferred", f"member {member.index} to {best.index}")
+        etcd.raft.settle()
         etcd.raft.epoch += 1
         etcd.raft.leader = None
         etcd.backend.abandon()
@@ -404,6 +408,7 @@ class FaultControl:
     def _rejoin(self, member: Member) -> None:
         etcd = self._etcd
         raft = etcd.raft
+        raft.settle()
         member.alive = True
         leader = raft.leader
         if leader is None:

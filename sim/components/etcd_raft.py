@@ -13,22 +13,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final
 
-from sim.components.etcd_process import GoProcess
+from sim.components.etcd_member import Answer, Batch, Member, arrival
 from sim.components.ports import Write
-from sim.costs.disk import DiskLaw
 from sim.costs.etcd import EtcdLaw
 from sim.costs.network import LinkLaw
 from sim.engine.engine import Engine
-from sim.engine.host import Host
 
-SEGMENT_BYTES: Final = 64_000_000
-"""Size of a WAL file; a cut costs one more sync (`facts/model.md` d.1)."""
-CATCH_UP_ENTRY_COUNT: Final = 5_000
-"""Entries kept behind the snapshot for members that lag (`facts/model.md` d.1)."""
-SNAPSHOT_BYTES_PER_SECOND: Final = 100e6
-"""Rate at which a lagging member receives and writes a snapshot: assumed."""
 SYSCALL_KEPT_SECONDS: Final = 50e-6
 """A system call shorter than this keeps its processor (Go's monitor looks every 20 µs or more):
 assumed from the runtime's published constants."""
@@ -37,149 +30,6 @@ ENTRY_OVERHEAD_BYTES: Final = 120
 
 **Source:** etcd_put_closed.csv, ``leader_peer_sent_bytes_per_op`` / 2 - value_bytes at 1 KiB.
 """
-
-
-class Batch:
-    """Entries appended by the leader in one round of its loop."""
-
-    __slots__ = (
-        "commit_seconds",
-        "epoch",
-        "fsync_seconds",
-        "last_index",
-        "size_bytes",
-        "start_seconds",
-        "writes",
-    )
-
-    def __init__(
-        self, writes: list[Write], size_bytes: int, last_index: int, epoch: int, now: float
-    ) -> None:
-        self.writes = writes
-        self.size_bytes = size_bytes
-        self.last_index = last_index
-        self.epoch = epoch
-        self.start_seconds = now
-        self.fsync_seconds = 0.0
-        self.commit_seconds = 0.0
-
-
-class Member(GoProcess):
-    """One etcd process on its host and disk."""
-
-    __slots__ = (
-        "alive",
-        "applying",
-        "arrival_seconds",
-        "begun_bytes",
-        "begun_count",
-        "busy",
-        "cut_count",
-        "debt_seconds",
-        "disk",
-        "free_seconds",
-        "inbox",
-        "index",
-        "learnt_count",
-        "log_terms",
-        "matched_index",
-        "segment_bytes",
-        "slow_until_seconds",
-        "sync_count",
-        "synced_index",
-        "term",
-    )  # fmt: skip
-
-    def __init__(self, engine: Engine, index: int, host: Host, disk: DiskLaw, law: EtcdLaw) -> None:
-        super().__init__(engine, host, f"etcd-{index}", law)
-        self.index = index
-        self.disk = disk
-        self.alive = True
-        self.term = 0
-        """Incarnation: grows whenever the process dies, so that its pending work is void."""
-        self.synced_index = 0
-        """Last log index that survives a crash of this member."""
-        self.matched_index = 0
-        """Last log index that the leader knows to be durable here."""
-        self.log_terms: list[tuple[int, int]] = []
-        """(epoch, last index of that epoch) of the durable log, ascending."""
-        self.inbox: deque[Batch] = deque()
-        self.busy = False
-        self.begun_count = 0
-        """Entries of the first batch of the inbox that are being written already."""
-        self.begun_bytes = 0
-        self.arrival_seconds = 0.0
-        self.debt_seconds = 0.0
-        """As a follower: work of applies that the next round does first."""
-        self.free_seconds = 0.0
-        """As a follower on a roomy host: when its rounds known in advance are over."""
-        self.slow_until_seconds = 0.0
-        """As a follower: when the last message arrives that takes the way with an event a step."""
-        self.learnt_count = 0
-        """Entries that this follower may apply and has not started to."""
-        self.applying = False
-        self.segment_bytes = 0
-        self.cut_count = 0
-        self.sync_count = 0
-
-    def sync_seconds(self, size_bytes: int) -> float:
-        """Draw the duration of a WAL sync, a segment cut included when one is due."""
-        self.sync_count += 1
-        now = self._engine.now
-        duration = self.disk.sync_seconds(now, size_bytes)
-        self.segment_bytes += size_bytes
-        if self.segment_bytes >= SEGMENT_BYTES:
-            self.segment_bytes = 0
-            self.cut_count += 1
-            duration += self.disk.sync_seconds(now + duration, 0)
-        self.spin_cpu_seconds += duration * self._law.params.monitor_ratio
-        return duration
-
-    def backend_sync_seconds(self, page_bytes: float) -> float:
-        """Draw the duration of a backend commit's two syncs: pages, then the meta page."""
-        now = self._engine.now
-        duration = self.disk.sync_seconds(now, page_bytes)
-        duration += self.disk.sync_seconds(now + duration, 0)
-        self.spin_cpu_seconds += duration * self._law.params.monitor_ratio
-        return duration
-
-    def vote_sync_seconds(self) -> float:
-        """Draw the duration of persisting a vote."""
-        return self.disk.sync_seconds(self._engine.now, 0)
-
-    def persist(self, epoch: int, index: int) -> None:
-        """Note that the log up to ``index``, written in ``epoch``, is durable."""
-        self.synced_index = index
-        terms = self.log_terms
-        if terms and terms[-1][0] == epoch:
-            terms[-1] = (epoch, index)
-        else:
-            terms.append((epoch, index))
-
-    def adopt(self, leader: Member | None, epoch: int) -> None:
-        """Take what this log lacks of earlier epochs from the leader's, with its epochs."""
-        terms = self.log_terms
-        if leader is not None and (not terms or terms[-1][0] != epoch):
-            self.log_terms = [item for item in leader.log_terms if item[0] < epoch]
-
-    def truncate(self, index: int) -> None:
-        """Forget durable entries above ``index`` (they conflict with the leader's log)."""
-        terms = self.log_terms
-        while terms and terms[-1][1] > index:
-            epoch, _ = terms.pop()
-            before = terms[-1][1] if terms else 0
-            if before < index:
-                terms.append((epoch, index))
-                break
-        self.synced_index = min(self.synced_index, index)
-        self.matched_index = min(self.matched_index, index)
-
-    def epoch_at(self, index: int) -> int:
-        """Return the epoch in which the durable entry ``index`` was written."""
-        for epoch, last in self.log_terms:
-            if index <= last:
-                return epoch
-        return -1
 
 
 def _nothing(_: object) -> None:
@@ -215,6 +65,9 @@ class RaftGroup:
         self.pending_bytes = 0
         self.busy = False
         self.uncommitted: deque[Batch] = deque()
+        self._answers: list[Answer] = []
+        """On their way from followers, each taken note of by the first step after its arrival."""
+        self._first_answer_seconds = inf
         self.last_index = 0
         self.commit_index = 0
         self.debt_seconds = 0.0
@@ -251,15 +104,91 @@ class RaftGroup:
         self.batch_count += 1
         self.entry_count += len(writes)
         self.uncommitted.append(batch)
+        answers: list[Answer] = []
         for follower in self.followers:
             if follower.alive:
-                self._send(follower, batch)
+                self._send(follower, batch, answers)
         batch.fsync_seconds = leader.sync_seconds(size_bytes)
         ready_seconds = self._express_ready_seconds(leader, batch)
         if ready_seconds >= 0.0:
-            engine.call_later(batch.fsync_seconds + ready_seconds, self._synced_and_ready, batch)
+            ready_seconds += batch.fsync_seconds
+            self._expect(batch, answers, engine.now + ready_seconds)
+            engine.call_later(ready_seconds, self._synced_and_ready, batch)
         else:
+            self._expect(batch, answers, -1.0)
             engine.call_later(batch.fsync_seconds, self._returned, batch)
+
+    def _expect(self, batch: Batch, answers: list[Answer], ready_seconds: float) -> None:
+        """Plan for answers that are on their way: an event only for what makes the quorum.
+
+        Where every follower's answer is known as well as the end of the leader's round
+        (``ready_seconds``, -1.0 if it is not), so is the time of the commit; the answers that do
+        not decide it are taken note of by whatever happens next.
+        """
+        if not answers:
+            return
+        answers.sort(key=arrival)
+        self._answers += answers
+        if answers[0].seconds < self._first_answer_seconds:
+            self._first_answer_seconds = answers[0].seconds
+        engine = self._engine
+        if ready_seconds < 0.0 or len(answers) < len(self.followers):
+            for answer in answers:
+                engine.call_at(answer.seconds, self._answered)
+            return
+        needed_count = self.quorum_count - 1
+        with_leader_seconds = answers[needed_count - 1].seconds
+        if len(answers) > needed_count and answers[needed_count].seconds < ready_seconds:
+            engine.call_at(answers[needed_count].seconds, self._answered)
+        elif with_leader_seconds > ready_seconds:
+            batch.quorum_seconds = with_leader_seconds
+
+    def _answered(self, _: None) -> None:
+        if self.leader is not None:
+            self._advance()
+
+    def _await_quorum(self, batch: Batch) -> None:
+        """Commit when the followers' answers make the quorum; and apply in the same step."""
+        leader = self.leader
+        assert leader is not None
+        if len(self.uncommitted) == 1 and leader.host.has_room():
+            apply_seconds = self._merged_apply_seconds(batch)
+            if apply_seconds >= 0.0:
+                wake = self.law.params.apply_wake_seconds
+                seconds = leader.express_seconds(wake, apply_seconds + self.take_debt())
+                assert seconds >= 0.0, "a host with room has none"
+                batch.agreed = True
+                self._engine.call_at(batch.quorum_seconds + seconds, self._answered)
+                return
+        self._engine.call_at(batch.quorum_seconds, self._answered)
+
+    def settle(self) -> None:
+        """Take note of the answers that have arrived by now."""
+        now = self._engine.now
+        if now < self._first_answer_seconds:
+            return
+        left: list[Answer] = []
+        first_seconds = inf
+        for answer in self._answers:
+            if answer.seconds > now:
+                left.append(answer)
+                first_seconds = min(first_seconds, answer.seconds)
+                continue
+            follower, batch = answer.follower, answer.batch
+            if answer.term != follower.term or batch.epoch != self.epoch:
+                continue
+            if batch.last_index > follower.synced_index:
+                follower.adopt(self.leader, batch.epoch)
+                follower.persist(batch.epoch, batch.last_index)
+            if self.leader is not None:
+                self._note(follower, batch, len(batch.writes))
+        self._answers = left
+        self._first_answer_seconds = first_seconds
+
+    def hear_every_answer(self) -> None:
+        """A member has died, plans are void: each answer still on its way gets an event."""
+        for answer in self._answers:
+            self._engine.call_at(answer.seconds, self._answered)
 
     def _ready_demand(self, batch: Batch) -> tuple[float, float]:
         """Return (wake-up, work) of the loop's way back from a sync; pays the debts."""
@@ -320,8 +249,11 @@ class RaftGroup:
         if self.pending:
             self._append()
         self._advance()
+        if batch.quorum_seconds > self._engine.now:
+            self._await_quorum(batch)
 
     def _advance(self) -> None:
+        self.settle()
         if self.quorum_count == 1:
             index = self.members[0].matched_index
         else:
@@ -331,7 +263,7 @@ class RaftGroup:
         now = self._engine.now
         while uncommitted and uncommitted[0].last_index <= index:
             batch = uncommitted.popleft()
-            batch.commit_seconds = now
+            batch.commit_seconds = min(now, batch.quorum_seconds) if batch.agreed else now
             self.commit_index = batch.last_index
             for follower in self.followers:
                 if follower.alive:
@@ -340,13 +272,15 @@ class RaftGroup:
 
     def take_debt(self) -> float:
         """Return the CPU of acknowledgements not paid yet, and forget it."""
+        self.settle()
         debt = self.debt_seconds
         self.debt_seconds = 0.0
         return debt
 
     # Followers ------------------------------------------------------------------------------
 
-    def _send(self, follower: Member, batch: Batch) -> None:
+    def _send(self, follower: Member, batch: Batch, answers: list[Answer]) -> None:
+        """Send a batch to a follower; its answer is added where its arrival is known."""
         if self.link.free:
             self._receive((follower, follower.term, batch))
             return
@@ -366,24 +300,11 @@ class RaftGroup:
                 begin_seconds = max(due, follower.free_seconds)
                 sync_seconds = follower.sync_seconds(batch.size_bytes)
                 follower.free_seconds = begin_seconds + seconds + sync_seconds
-                engine.call_at(
-                    follower.free_seconds + self.link.sample_seconds(),
-                    self._written_and_acknowledged,
-                    (follower, follower.term, batch, count),
-                )
+                seconds = follower.free_seconds + self.link.sample_seconds()
+                answers.append(Answer(seconds, follower, batch))
                 return
         follower.slow_until_seconds = max(due, follower.free_seconds)
         engine.call_at(follower.slow_until_seconds, self._receive, (follower, follower.term, batch))
-
-    def _written_and_acknowledged(self, message: tuple[Member, int, Batch, int]) -> None:
-        """A follower's whole round on a host with room, told when its answer has arrived."""
-        follower, term, batch, _ = message
-        if term != follower.term or batch.epoch != self.epoch:
-            return
-        if batch.last_index > follower.synced_index:
-            follower.adopt(self.leader, batch.epoch)
-            follower.persist(batch.epoch, batch.last_index)
-        self._acknowledged(message)
 
     def _receive(self, message: tuple[Member, int, Batch]) -> None:
         follower, term, batch = message
@@ -455,12 +376,15 @@ class RaftGroup:
         follower, term, batch, count = message
         if term != follower.term or batch.epoch != self.epoch or self.leader is None:
             return
+        self._note(follower, batch, count)
+        self._advance()
+
+    def _note(self, follower: Member, batch: Batch, count: int) -> None:
         self.debt_seconds += (
             self.law.params.acknowledge_wake_seconds + self.law.acknowledge_seconds(count)
         )
         if batch.last_index > follower.matched_index:
             follower.matched_index = batch.last_index
-        self._advance()
 
     def _tell_commit(self, follower: Member, count: int) -> None:
         if not follower.applying and follower.free_seconds > 0.0 and follower.host.has_room():
@@ -562,6 +486,7 @@ class RaftGroup:
 
     def check(self) -> list[str]:
         """Return what is broken of Raft's safety rules (log matching, leader completeness)."""
+        self.settle()
         problems = list(self.problems)
         problems += [
             f"etcd-{member.index}: log runs past the leader's"
