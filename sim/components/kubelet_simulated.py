@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from sim.base.objects import Pod
+from sim.base.objects import APIObject, Pod
 from sim.components.kubelet_context import KubeletContext
 from sim.components.kubelet_pods import list_ca_bundle
 from sim.components.kubelet_record import (
@@ -33,6 +33,25 @@ _FINISH: tuple[str, ...] = ("get", "patch", "rest")
 _END: tuple[str, ...] = ("Killing", "get", "patch", "get", "delete")
 _RUNNING_FROM = 4
 """Step of the start at which the pod runs."""
+_STATUS_BYTES = 750
+"""What a status version adds to the stored pod: conditions, container status, managed fields.
+**Source:** groundtruth README: 3.1 kB when it runs; a pod without status has 1.6 kB (assumed)."""
+
+
+class _GrowingStatus:
+    """Body of a PATCH of pods/status that makes the object larger."""
+
+    __slots__ = ("_added_bytes", "_status")
+
+    def __init__(self, status: PodStatus) -> None:
+        self._status = status
+        self._added_bytes = _STATUS_BYTES if status.phase in {"Pending", "Running"} else 0
+
+    def apply(self, current: APIObject) -> APIObject | None:
+        new = self._status.apply(current)
+        if new is not None and new is not current:
+            new.size_bytes += self._added_bytes
+        return new
 
 
 class SimulatedPods:
@@ -111,7 +130,7 @@ class SimulatedPods:
         if step == "get":
             request = Request("get", "pods", namespace, name, then=then)
         elif step == "patch":
-            status = PodStatus(record, context.host_ips[record.node])
+            status = _GrowingStatus(PodStatus(record, context.host_ips[record.node]))
             request = Request(
                 "patch", "pods", namespace, name, subresource="status", mutate=status.apply,
                 then=then,
