@@ -116,6 +116,8 @@ class APIServer:
         """Collector work still to be done in the present cycle."""
         self._host = host_process.host
         self._run_queue = self.fanout.run_queue
+        self._run_queue.saving_ratio = law.crowd_saving_ratio
+        self._run_queue.saving_half_count = law.crowd_saving_half_count
         self._submit = self._run_queue.submit
         self._awake_seconds = 0.0
         self._stalls = engine.stream(f"apiserver/{index}/stall")

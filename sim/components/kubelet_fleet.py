@@ -108,7 +108,7 @@ class KubeletFleet:
         self.workers = PodWorkers(context, self.runs)
         self.loops = NodeLoops(context, self.heartbeat_client, self.client, self.capacity)
         self.simulated = (
-            SimulatedPods(context, self.terminators)
+            SimulatedPods(context, self.terminators, self.identities)
             if params.simulated_start_seconds >= 0.0
             else None
         )
@@ -269,6 +269,17 @@ class KubeletFleet:
 
     def _member_of_node(self, item: APIObject) -> int:
         return self.index_by_name.get(item.name, -1)
+
+    def deliver_to_all(self, events: list[WatchEvent]) -> None:
+        """Take events of one watch on all pods, for members that share it."""
+        for event in events:
+            member = self._member_of_pod(event.new)
+            if member >= 0:
+                self._deliver_pod(member, event)
+
+    def leave_pod_watches(self) -> None:
+        """Close the members' own watches: somebody hands over events by `deliver_to_all`."""
+        self._pod_watcher.connected[:] = False
 
     def _deliver_pod(self, node: int, event: WatchEvent) -> None:
         context = self.context

@@ -12,8 +12,9 @@ from __future__ import annotations
 from functools import partial
 
 from sim.base.objects import APIObject, Pod
+from sim.components.kubelet_client import FleetIdentities
 from sim.components.kubelet_context import KubeletContext
-from sim.components.kubelet_pods import list_ca_bundle
+from sim.components.kubelet_pods import CA_BUNDLE
 from sim.components.kubelet_record import (
     GONE,
     OBSERVED,
@@ -24,7 +25,7 @@ from sim.components.kubelet_record import (
     PodStatus,
 )
 from sim.components.kubelet_stop import PodTerminators
-from sim.components.ports import Request
+from sim.components.ports import Request, Watcher, WatchEvent
 
 _START: tuple[str, ...] = (
     "get", "patch", "token", "delay", "get", "patch", "Pulled", "Created", "Started", "run",
@@ -54,15 +55,63 @@ class _GrowingStatus:
         return new
 
 
+class _CABundles:
+    """Watches of ``kube-root-ca.crt``, one per node and namespace as long as pods need it.
+
+    The first pod of a namespace opens it (a streaming list), the last one that goes closes it.
+    **Source:** pkg/kubelet/util/manager/watch_based_manager.go.
+    """
+
+    def __init__(self, identities: FleetIdentities) -> None:
+        self._identities = identities
+        self._open: dict[tuple[int, str], tuple[Watcher, set[int]]] = {}
+        self.closed_count = 0
+
+    def use(self, record: PodRecord) -> None:
+        """A pod is about to mount the bundle of its namespace."""
+        key = (record.node, record.key[0])
+        found = self._open.get(key)
+        if found is not None:
+            found[1].add(record.uid)
+            return
+        watcher = Watcher("configmaps", _forget_events, namespace=key[1], name=CA_BUNDLE)
+        self._open[key] = (watcher, {record.uid})
+        identities = self._identities
+        identities.endpoint.watch(identities.members[record.node], watcher, _forget_list)
+
+    def release(self, record: PodRecord) -> None:
+        """A pod is gone."""
+        key = (record.node, record.key[0])
+        found = self._open.get(key)
+        if found is None:
+            return
+        watcher, users = found
+        users.discard(record.uid)
+        if not users:
+            del self._open[key]
+            self.closed_count += 1
+            self._identities.endpoint.unwatch(watcher)
+
+
+def _forget_events(_: list[WatchEvent]) -> None:
+    return
+
+
+def _forget_list(_objects: list[APIObject], _revision: int) -> None:
+    return
+
+
 class SimulatedPods:
     """Start and end of pods as fixed sequences of requests."""
 
-    def __init__(self, context: KubeletContext, terminators: PodTerminators) -> None:
+    def __init__(
+        self, context: KubeletContext, terminators: PodTerminators, identities: FleetIdentities
+    ) -> None:
         self._context = context
         self._engine = context.engine
         self._terminators = terminators
         self._row = context.transitions.append
-        self._known_namespaces: set[tuple[int, str]] = set()
+        self.bundles = _CABundles(identities)
         self.started_count = 0
 
     def observe(self, node: int, pod: Pod) -> PodRecord:
@@ -89,6 +138,7 @@ class SimulatedPods:
     def deleted(self, record: PodRecord) -> None:
         """The pod is gone from the API."""
         self._terminators.release(record)
+        self.bundles.release(record)
         record.stage = GONE
         self._context.by_node[record.node].pop(record.uid, None)
 
@@ -141,7 +191,7 @@ class SimulatedPods:
                 then=then,
             )  # fmt: skip
         elif step == "token":
-            list_ca_bundle(context, self._known_namespaces, record)
+            self.bundles.use(record)
             request = Request(
                 "create", "serviceaccounts", namespace, "default", subresource="token", then=then
             )

@@ -40,6 +40,7 @@ EXACT_COUNT_MIN = 20
 _ETCD = "sim.experiment.accuracy_etcd_files"
 _NODE = "sim.experiment.accuracy_nodes"
 _SERVER = "sim.experiment.accuracy_apiserver"
+_RECIPE = "sim.experiment.accuracy_recipe"
 
 REGISTRY: dict[str, str] = {
     "etcd_put_closed.csv": _ETCD,
@@ -53,6 +54,10 @@ REGISTRY: dict[str, str] = {
     "overlay_pod_sandbox.csv": _NODE,
     "overlay_remote_node_entries.csv": _NODE,
     "scheduler_throughput.csv": "sim.experiment.accuracy_scheduler",
+    "recipe_density_latency.csv": _RECIPE,
+    "recipe_density_cpu.csv": _RECIPE,
+    "recipe_density_requests.csv": _RECIPE,
+    "recipe_request_counts.csv": _RECIPE,
 }
 """File to the module whose ``PREDICTORS`` has it; every other file is looked for in the API
 server's module."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sim.base.objects import (
     APIObject,
@@ -23,7 +23,7 @@ from sim.base.objects import (
     PodTemplate,
 )
 from sim.components import facts
-from sim.components.client import Client, ClientFactory
+from sim.components.client import ClientFactory
 from sim.components.container_runtime import ContainerRuntime
 from sim.components.controller_manager import ControllerManager, ControllerManagerParams
 from sim.components.controllers.pod_gc import NodeTTLController
@@ -32,11 +32,14 @@ from sim.components.kubelet_client import FleetIdentities
 from sim.components.kubelet_fleet import KubeletFleet
 from sim.components.kubelet_params import KubeletParams
 from sim.components.overlay import Overlay, OverlayParams
-from sim.components.ports import Request
+from sim.components.ports import Request, Watcher
 from sim.components.scheduler import Scheduler, SchedulerParams
+from sim.components.scheduler_process import GoProcess
 from sim.costs.kubelet import simulated_kubelet_law
 from sim.costs.profile import Profile
+from sim.costs.scheduler import SchedulerLaw
 from sim.experiment.accuracy_apiserver_bench import Machine
+from sim.experiment.accuracy_recipe_surroundings import Surroundings, TokenClients
 from sim.scheduling import SchedulerConfiguration
 from sim.workload.pod_templates import PodTemplates
 
@@ -54,6 +57,10 @@ _DEADLINE_SECONDS: Final = 900.0
 _KUBELET_CPU_SECONDS: Final = 0.35e-3
 """Per request of a simulated kubelet: client-go, TLS, its share of the watch events.
 **Source:** fitted: recipe_density_cpu.csv, kubelets_cpu_s over the requests."""
+_SYNC_STALL_SECONDS: Final = 3e-3
+"""Until etcd's raft loop, back from fdatasync, gets a processor while six processes want two:
+about one slice of the kernel's scheduler. **Source:** groundtruth/metrics, etcd: 14,488 proposals in
+2,170 syncs, where two processes alone leave batches of one or two."""
 _DRIVER_CPU_SECONDS: Final = 0.3e-3
 """Per request of the driver. **Source:** as the load generator's (`LoadClientLaw`)."""
 
@@ -65,7 +72,16 @@ class Setting:
     nodes_count: int
     shared_watch: bool = False
     high_qps: bool = True
-    start_delay_seconds: float = 0.0
+
+
+class RequestRow(NamedTuple):
+    """One answered request."""
+
+    user: str
+    verb: str
+    resource: str
+    """With its subresource."""
+    code: int
 
 
 class Cluster:
@@ -73,15 +89,19 @@ class Cluster:
 
     def __init__(self, setting: Setting, profile: Profile, seed: int) -> None:
         self.setting = setting
+        crowded = replace(
+            profile.etcd, sync_stall_ratio=1.0, sync_stall_seconds=_SYNC_STALL_SECONDS
+        )
+        profile = replace(profile, etcd=crowded)
         kept = frozenset({facts.REQUESTS.name})
         self.machine = machine = Machine(profile, seed, kept_tables=kept)
         self.engine = machine.engine
         self.requests = machine.recorder[facts.REQUESTS.name]
+        self.surroundings = Surroundings(machine)
         self._templates = PodTemplates()
         self.node_objects = [self._node(index) for index in range(setting.nodes_count)]
         self._preload()
-        clients = ClientFactory(machine.engine, machine.endpoint)
-        self._clients = clients
+        clients = TokenClients(machine.engine, machine.endpoint)
         self._scheduler(profile, clients)
         self._controller_manager(profile, clients)
         self._kubelets(profile)
@@ -125,6 +145,7 @@ class Cluster:
         objects: list[APIObject] = []
         for name in ("default", "kube-system", "kube-node-lease"):
             objects += namespace_objects(name)
+        objects += self.surroundings.objects()
         for node in self.node_objects:
             objects.append(node)
             objects.append(Lease(name=node.name, namespace="kube-node-lease", holder=node.name))
@@ -149,7 +170,11 @@ class Cluster:
             self.engine,
             self.machine.recorder,
             clients,
-            self.machine.host.process("kube-controller-manager"),
+            GoProcess(
+                self.engine,
+                self.machine.host.process("kube-controller-manager"),
+                SchedulerLaw(profile.scheduler),
+            ),
             ControllerManagerParams(
                 kube_api_qps=_HIGH_QPS if high else 20.0,
                 kube_api_burst=int(_HIGH_QPS) if high else 30,
@@ -177,7 +202,9 @@ class Cluster:
             name="system:nodes",
             user_prefix="shared" if setting.shared_watch else "system:node:",
             groups=MASTERS if setting.shared_watch else ("system:nodes",),
-            process=machine.host.process("kubelets"),
+            process=GoProcess(
+                self.engine, machine.host.process("kubelets"), SchedulerLaw(profile.scheduler)
+            ),
             cpu_per_request_seconds=_KUBELET_CPU_SECONDS,
         )
         self.kubelets = KubeletFleet(
@@ -188,7 +215,7 @@ class Cluster:
                 kube_api_qps=0.0,
                 event_record_qps=0.0,
                 node_status_get=True,
-                simulated_start_seconds=setting.start_delay_seconds,
+                simulated_start_seconds=0.0,
             ),
             simulated_kubelet_law(),
             runtime,
@@ -197,8 +224,19 @@ class Cluster:
         )
         self.kubelets.add_nodes(self.node_objects)
 
+    def _share_one_watch(self) -> None:
+        """All kubelets of the shared mode hang on one watch of the assigned pods."""
+        self.kubelets.leave_pod_watches()
+        watcher = Watcher("pods", self.kubelets.deliver_to_all, selector=_is_assigned)
+        watcher.process = self.machine.host.process("kubelets")
+        self.machine.endpoint.watch(self.kubelets.identities.members[0], watcher, _forget)
+
     def _start(self) -> None:
         self.kubelets.start()
+        if self.setting.shared_watch:
+            self._share_one_watch()
+        self.pods.add_handler(self.surroundings.pod_changed)
+        self.surroundings.start()
         self.pods.start()
         self.manager.start()
         self.scheduler.start()
@@ -226,6 +264,11 @@ class Cluster:
         made = self._templates.template({"metadata": metadata, "spec": spec})
         return replace(made, size_bytes=_POD_BYTES)
 
+    def set_start_delay(self, seconds: float) -> None:
+        """Let pods take that long to start from now on."""
+        context = self.kubelets.context
+        context.params = replace(context.params, simulated_start_seconds=seconds)
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.engine.run(self.engine.now + seconds)
@@ -246,11 +289,33 @@ class Cluster:
             self.wait(0.001)
         return request
 
+    def rows(self, start_index: int) -> list[RequestRow]:
+        """Return the requests answered since the table had ``start_index`` rows."""
+        table = self.requests
+        columns = [
+            [table.categories(name)[code] for code in table.column(name)[start_index:]]
+            for name in ("user", "verb", "resource", "subresource")
+        ]
+        codes = table.column("code")[start_index:].tolist()
+        return [
+            RequestRow(user, verb, f"{resource}/{part}" if part else resource, code)
+            for user, verb, resource, part, code in zip(*columns, codes, strict=True)
+        ]
+
     def check(self) -> None:
         """Stop if a conservation law is broken."""
         self.machine.check()
         problems = [*self.scheduler.check(), *self.kubelets.check()]
         assert not problems, problems
+
+
+def _is_assigned(item: APIObject) -> bool:
+    assert isinstance(item, Pod)
+    return bool(item.node_name)
+
+
+def _forget(_objects: list[APIObject], _revision: int) -> None:
+    return
 
 
 def namespace_objects(name: str) -> list[APIObject]:
@@ -266,5 +331,3 @@ def selector_of(name: str) -> LabelSelector:
     """Return the selector of the pods of `Cluster.template`."""
     return LabelSelector((("app", name),))
 
-
-__all__ = ["MASTERS", "Client", "Cluster", "Setting", "namespace_objects", "selector_of"]
