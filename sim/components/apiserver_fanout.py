@@ -28,6 +28,8 @@ from sim.engine.tables import Recorder
 
 PROGRESS_PERIOD_SECONDS = 0.1
 """**Source:** watch_progress.go :: progressRequestPeriod."""
+_PROGRESS_SECONDS = 1e-3
+"""From a progress request to the notification in the watch stream (assumed: one round trip)."""
 _BUDGET_SECONDS_PER_SECOND = 0.05
 _BUDGET_MAX_SECONDS = 0.1
 """**Source:** time_budget.go :: refreshPerSecond, maxBudget."""
@@ -67,6 +69,7 @@ class Fanout:
         self._filling = False
         self._waiting: list[tuple[int, WatchCache, Callable[[Any], object], Any]] = []
         self._progress_armed = False
+        self._progress_last_seconds = -PROGRESS_PERIOD_SECONDS
         self._budget_seconds = _BUDGET_MAX_SECONDS
         self._budget_last_seconds = 0.0
         self.debt_seconds = 0.0
@@ -81,6 +84,7 @@ class Fanout:
         found = self.caches.get(resource)
         if found is None:
             found = self.caches[resource] = WatchCache(resource)
+            found.revision = self.filled_revision  # it has been there from the start
         return found
 
     def watch_count(self) -> int:
@@ -159,7 +163,7 @@ class Fanout:
         for resource, changed in watched.items():
             self._dispatch(caches[resource], changed)
         if self._waiting:
-            self._wake(progress=False)
+            self._wake()
         if self._incoming:
             events, self._incoming = self._incoming, []
             self._fill(events)
@@ -178,22 +182,26 @@ class Fanout:
         self._waiting.append((revision, cache, then, argument))
         if not self._progress_armed:
             self._progress_armed = True
-            self._engine.call_later(PROGRESS_PERIOD_SECONDS, self._progress, self.generation)
+            due_seconds = self._progress_last_seconds + PROGRESS_PERIOD_SECONDS
+            wait_seconds = max(0.0, due_seconds - self._engine.now) + _PROGRESS_SECONDS
+            self._engine.call_later(wait_seconds, self._progress, self.generation)
 
     def _progress(self, generation: int) -> None:
         self._progress_armed = False
         if generation == self.generation:
-            self._wake(progress=True)
+            self._progress_last_seconds = self._engine.now
+            for cache in self.caches.values():  # one stream carries the watches of all caches
+                if cache.initialized and cache.revision < self.filled_revision:
+                    cache.revision = self.filled_revision
+            self._wake()
             if self._waiting:
                 self._progress_armed = True
                 self._engine.call_later(PROGRESS_PERIOD_SECONDS, self._progress, generation)
 
-    def _wake(self, *, progress: bool) -> None:
+    def _wake(self) -> None:
         left = []
         for entry in self._waiting:
             revision, cache, then, argument = entry
-            if progress and self.filled_revision >= revision > cache.revision:
-                cache.revision = self.filled_revision
             if cache.revision >= revision:
                 then(argument)
             else:

@@ -2,7 +2,8 @@
 
 **Modelled:** per pod, one request after another: GET + PATCH (Pending), token, a fixed delay, GET +
 PATCH (Running, Ready, address), events Pulled, Created, Started; at the end event Killing, GET +
-PATCH (terminal phase), GET, DELETE with grace 0; GET + PATCH when a container has run its time.
+PATCH (terminal phase), GET, DELETE with grace 0; GET + PATCH when a container has run its time. A
+completed pod that is removed at once gets its event Killing and a GET (404), as measured.
 **Not modelled:** retries after the node authorizer's 403.
 **Source:** groundtruth README, "Simulated kubelets"; `recipe_request_counts.csv`.
 """
@@ -32,6 +33,7 @@ _START: tuple[str, ...] = (
 )  # fmt: skip
 _FINISH: tuple[str, ...] = ("get", "patch", "rest")
 _END: tuple[str, ...] = ("Killing", "get", "patch", "get", "delete")
+_VANISHED: tuple[str, ...] = ("Killing", "get")
 _RUNNING_FROM = 4
 """Step of the start at which the pod runs."""
 _STATUS_BYTES = 750
@@ -137,6 +139,10 @@ class SimulatedPods:
 
     def deleted(self, record: PodRecord) -> None:
         """The pod is gone from the API."""
+        if record.stage == STOPPED and not record.removing:
+            # It had completed and vanished at once: the measured program ends it all the same.
+            record.removing = True
+            self._step(record, _VANISHED, 0)
         self._terminators.release(record)
         self.bundles.release(record)
         record.stage = GONE
@@ -162,7 +168,9 @@ class SimulatedPods:
     def _answer(
         self, record: PodRecord, steps: tuple[str, ...], index: int, request: Request
     ) -> None:
-        if record.stage == GONE or not self._context.up[record.node]:
+        if not self._context.up[record.node]:
+            return
+        if record.stage == GONE and steps is not _VANISHED:
             return
         if record.stage == STOPPING and steps is not _END:
             return  # a deletion has overtaken the start

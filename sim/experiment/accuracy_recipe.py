@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from sim.experiment import accuracy_recipe_density
+from sim.experiment import accuracy_recipe_counts, accuracy_recipe_density
 
-PREDICTORS = {**accuracy_recipe_density.PREDICTORS}
+PREDICTORS = {**accuracy_recipe_density.PREDICTORS, **accuracy_recipe_counts.PREDICTORS}
 """By file name."""

@@ -262,7 +262,9 @@ class Cluster:
 
     # what the driver does
 
-    def template(self, name: str, namespace: str, *, run_seconds: float = -1.0) -> PodTemplate:
+    def template(
+        self, name: str, namespace: str, *, run_seconds: float = -1.0, image_tag: str = "3.10"
+    ) -> PodTemplate:
         """Return the template of a pod with one container that asks for little."""
         metadata: dict[str, Any] = {"namespace": namespace, "labels": {"app": name}}
         if run_seconds >= 0.0:
@@ -272,7 +274,7 @@ class Cluster:
             "containers": [
                 {
                     "name": "pause",
-                    "image": "registry.k8s.io/pause:3.10",
+                    "image": f"registry.k8s.io/pause:{image_tag}",
                     "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}},
                 }
             ],

@@ -127,7 +127,7 @@ class Surroundings:
     machine: Machine
     extras: list[Extra] = field(default_factory=list)
     _looked_up_seconds: dict[str, float] = field(default_factory=dict)
-    _mapped_seconds: float = 0.0
+    _mapped: bool = True
 
     def objects(self) -> list[APIObject]:
         """Return what has to exist beforehand."""
@@ -143,7 +143,7 @@ class Surroundings:
         phase = engine.stream("recipe/phases")
         engine.call_later(phase.uniform() * _OPENAPI_SECONDS, self._openapi)
         engine.call_later(phase.uniform() * _IDENTITY_SECONDS, self._identify)
-        engine.call_later(phase.uniform() * _RESYNC_SECONDS, self._resync)
+        engine.call_later(_RESYNC_SECONDS, self._resync)
 
     def note(self, component: str, verb: str, resource: str) -> None:
         """Spend an apiserver's smallest request and remember it."""
@@ -163,6 +163,7 @@ class Surroundings:
     def _resync(self, _: object) -> None:
         self.discover(GC)
         self.discover(QUOTA)
+        self._mapped = False
         self.machine.engine.call_later(_RESYNC_SECONDS, self._resync)
 
     def _identify(self, _: object) -> None:
@@ -188,9 +189,8 @@ class Surroundings:
 
     def garbage_collected(self) -> None:
         """The garbage collector maps kinds to resources, anew after each resync."""
-        now = self.machine.engine.now
-        if now - self._mapped_seconds >= _RESYNC_SECONDS:
-            self._mapped_seconds = now
+        if not self._mapped:
+            self._mapped = True
             self.discover(SHARED)
 
 
