@@ -114,9 +114,28 @@ class Fanout:
             self._incoming.extend(events)
             return
         self._filling = True
-        self._fill(events)
+        self._fill(list(events))
 
     def _fill(self, events: list[WatchEvent]) -> None:
+        demand, watched = self._cost_of(events)
+        if watched or self._waiting:
+            begin = partial(self._begin_fill, events, demand)
+            self.run_queue.submit(begin, self._filled, (self.generation, events))
+        else:
+            # Nobody waits for these events: their work rides on that of the next request.
+            self.debt_seconds += demand
+            self._filled((self.generation, events))
+
+    def _begin_fill(self, events: list[WatchEvent], demand: float) -> float:
+        """Take along what has arrived while the fill waited for a processor."""
+        if self._incoming:
+            more, self._incoming = self._incoming, []
+            events.extend(more)
+            demand += self._cost_of(more)[0]
+        return demand
+
+    def _cost_of(self, events: list[WatchEvent]) -> tuple[float, bool]:
+        """Return the CPU seconds of filling in events, and whether anybody watches them."""
         law = self.law
         demand = 0.0
         watched = False
@@ -127,12 +146,7 @@ class Fanout:
             if cache is not None and (cache.watcher_count or cache.fleets):
                 watched = True
                 demand += law.encode_seconds + law.encode_seconds_per_byte * size
-        if watched or self._waiting:
-            self.run_queue.submit(demand, self._filled, (self.generation, events))
-        else:
-            # Nobody waits for these events: their work rides on that of the next request.
-            self.debt_seconds += demand
-            self._filled((self.generation, events))
+        return demand, watched
 
     def _filled(self, argument: tuple[int, list[WatchEvent]]) -> None:
         generation, events = argument
@@ -252,7 +266,9 @@ class Fanout:
             if self._expressed(chunk, batch):
                 continue
             demand = partial(self._demand, chunk)
-            self.run_queue.submit(demand, self._sent, (self.generation, batch, chunk))
+            # The dispatcher puts into the channel of each watcher, whose goroutine runs next.
+            submit = self.run_queue.submit_handed if len(chunk) == 1 else self.run_queue.submit
+            submit(demand, self._sent, (self.generation, batch, chunk))
 
     def _expressed(self, chunk: list[Watcher], batch: Batch) -> bool:
         """Send, carry and decode for one watcher in one step, on hosts with plenty of room."""

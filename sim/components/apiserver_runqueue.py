@@ -81,6 +81,20 @@ class RunQueue:
             queue = self._woken if self.preempted_count else self._queue
             queue.append((demand_seconds, then, argument))
 
+    def submit_handed(
+        self, demand_seconds: Any, then: Callable[[Any], object], argument: Any
+    ) -> None:
+        """As `submit`, for a goroutine that the one that is running hands its turn to.
+
+        **Source:** Go runtime, proc.go :: ready with next (a receiver of a channel runs next).
+        """
+        if self.busy_count < self.limit_count:
+            self.busy_count += 1
+            self._start(demand_seconds, then, argument)
+        else:
+            self.wait_count += 1
+            self._woken.appendleft((demand_seconds, then, argument))
+
     def occupy(self, demand_seconds: float, *, long: bool = False) -> bool:
         """Spend CPU on a host with plenty of room, its end untold; False if that is not so.
 
