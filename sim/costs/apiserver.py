@@ -141,8 +141,9 @@ class APIServerLaw:
         default=0.3,
         metadata={"source": "fitted: recipe_density_cpu.csv, apiserver_cpu_s at raised client QPS"},
     )
-    """Share of the CPU of a piece of work that is saved while endlessly many goroutines wait to
-    run: no thread sleeps or is woken, frames and records are read and written in batches."""
+    """Share of the CPU of a piece of work that is saved while endlessly many goroutines wait to run
+    and requests share their connections: frames and records are read and written in batches. Six
+    hundred clients with connections of their own save nothing (apiserver_apf.csv)."""
     crowd_saving_half_count: float = field(
         default=60.0,
         metadata={"source": "fitted: recipe_density_cpu.csv against apiserver_verbs_closed.csv"},
