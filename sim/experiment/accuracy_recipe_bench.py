@@ -88,7 +88,10 @@ class RequestRow(NamedTuple):
 class Cluster:
     """The components, started and settled; what the driver does is up to the caller."""
 
-    def __init__(self, setting: Setting, profile: Profile, seed: int) -> None:
+    def __init__(
+        self, setting: Setting, profile: Profile, seed: int, namespaces: tuple[str, ...] = ()
+    ) -> None:
+        """Start everything; ``namespaces`` are there from the beginning."""
         self.setting = setting
         crowded = replace(
             profile.etcd, sync_stall_ratio=1.0, sync_stall_seconds=_SYNC_STALL_SECONDS
@@ -101,7 +104,7 @@ class Cluster:
         self.surroundings = Surroundings(machine)
         self._templates = PodTemplates()
         self.node_objects = [self._node(index) for index in range(setting.nodes_count)]
-        self._preload()
+        self._preload(namespaces)
         clients = TokenClients(machine.engine, machine.endpoint)
         self._scheduler(profile, clients)
         self._controller_manager(profile, clients)
@@ -142,9 +145,9 @@ class Cluster:
             },
         )
 
-    def _preload(self) -> None:
+    def _preload(self, namespaces: tuple[str, ...]) -> None:
         objects: list[APIObject] = []
-        for name in ("default", "kube-system", "kube-node-lease"):
+        for name in ("default", "kube-system", "kube-node-lease", *namespaces):
             objects += namespace_objects(name)
         objects += self.surroundings.objects()
         for node in self.node_objects:

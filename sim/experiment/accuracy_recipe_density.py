@@ -15,10 +15,9 @@ from statistics import mean, median
 from typing import Any, Final, NamedTuple
 
 from sim.base.objects import APIObject, Deployment, Pod
-from sim.components.ports import Request
 from sim.costs.profile import Profile
 from sim.experiment.accuracy_apiserver_bench import CpuMeter, Prediction, quantiles_ms
-from sim.experiment.accuracy_recipe_bench import Cluster, Setting, namespace_objects, selector_of
+from sim.experiment.accuracy_recipe_bench import Cluster, Setting, selector_of
 
 _REPLICATION_COUNT: Final = 3
 _TAIL_SECONDS: Final = 1.5
@@ -179,14 +178,13 @@ def _without_replicas(current: APIObject) -> APIObject:
     return new
 
 
+def _namespace(index: int) -> str:
+    return f"density-{index}"
+
+
 def _run_condition(cluster: Cluster, condition: Condition, index: int) -> dict[str, Phase]:
     """Scale up, then down, in a namespace of its own."""
-    namespace = f"density-{index}"
-    for item in namespace_objects(namespace):
-        cluster.call(
-            Request("create", item.resource, item.namespace, item.name, api_object=item)
-        )
-    cluster.wait(_PAUSE_SECONDS)
+    namespace = _namespace(index)
     cluster.set_start_delay(condition.start_delay_seconds)
     count = condition.pods_count
     moments = _Moments(cluster, namespace)
@@ -236,7 +234,10 @@ def _simulate(
         for item in missing:
             known[item] = {name: [] for name in _UP}
         for replication in range(_REPLICATION_COUNT):
-            cluster = Cluster(setting, profile, seed * _REPLICATION_COUNT + replication)
+            namespaces = tuple(_namespace(index) for index in range(len(missing)))
+            cluster = Cluster(
+                setting, profile, seed * _REPLICATION_COUNT + replication, namespaces
+            )
             for index, item in enumerate(missing):
                 for name, phase in _run_condition(cluster, item, index).items():
                     known[item][name].append(phase)
