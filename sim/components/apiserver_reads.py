@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sim.base.objects import APIObject
+from sim.base.objects import APIObject, Key
 from sim.components.ports import Request
 from sim.components.watch_cache import WatchCache, matches
 
@@ -23,6 +23,10 @@ _LIST_RETRY_SECONDS = 1.0
 _ANSWER_TURN_COUNT = 1
 """The connection's reader, which wakes the handler. **Source:** grpc-go, http2_client.go ::
 reader."""
+
+
+def _key_of(item: APIObject) -> Key:
+    return (item.namespace, item.name)
 
 
 class Reads:
@@ -185,6 +189,8 @@ class Reads:
         watcher.replica = self._server
         cache.add(watcher)
         found = [item for item in cache.objects.values() if matches(watcher, item)]
+        if request.resource == "pods":  # the store's tree is ordered by key, not by arrival
+            found.sort(key=_key_of)
         body = sum(item.size_bytes for item in found)
         request.result = (watcher, then, found, cache.revision)
         request.code = 200

@@ -2,10 +2,10 @@
 
 A process runs on at most GOMAXPROCS threads, one per core of its host; goroutines beyond that wait
 in order. One that runs for 10 ms without waiting goes back to the end of the line. Work that starts
-while many wait may cost less (``saving_ratio``): nobody has to be woken, and the same code runs over
-and over. The host's cores are shared between the threads of all processes. Measured: with 32 clients etcd's batches
-stay small and its CPU per write high, which one job per request in processor sharing contradicts
-(it would answer all of a batch at once and so make the next batch).
+while many wait may cost less (``saving_ratio``): nobody has to be woken, and the same code runs
+over and over. The host's cores are shared between the threads of all processes. Measured: with 32
+clients etcd's batches stay small and its CPU per write high, which one job per request in processor
+sharing contradicts (it would answer all of a batch at once and so make the next batch).
 **Source:** Go runtime, proc.go; `groundtruth/apiserver_verbs_closed.csv`, etcd_cpu_ms_per_req.
 """
 

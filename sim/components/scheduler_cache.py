@@ -26,7 +26,6 @@ from sim.base.objects import (
 from sim.costs.scheduler import CycleShape, PodsPresent
 from sim.scheduling import ClusterState
 
-
 _SPREADING_OWNERS = frozenset({"ReplicaSet", "StatefulSet"})
 """Controllers whose pods the default constraints spread. **Source:**
 pkg/scheduler/framework/plugins/helper/spread.go :: DefaultSelector."""

@@ -138,7 +138,7 @@ class APIServerLaw:
     stall_seconds: float = field(default=0.003, metadata={"source": _VERBS + ", p99_ms"})
     """Mean of that wait (exponential)."""
     crowd_saving_ratio: float = field(
-        default=0.3,
+        default=0.25,
         metadata={"source": "fitted: recipe_density_cpu.csv, apiserver_cpu_s at raised client QPS"},
     )
     """Share of the CPU of a piece of work that is saved while endlessly many goroutines wait to run

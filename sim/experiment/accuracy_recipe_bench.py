@@ -46,8 +46,8 @@ from sim.workload.pod_templates import PodTemplates
 MASTERS: Final = ("system:masters",)
 _NODE_BYTES: Final = 6000
 _POD_BYTES: Final = 1600
-"""**Source:** groundtruth/README.md: nodes with 20 images; a pod without status is half of a running
-one (assumed)."""
+"""**Source:** groundtruth/README.md: nodes with 20 images; a pod without status is half of a
+running one (assumed)."""
 _HIGH_QPS: Final = 1000.0
 _HIGH_SCHEDULER_QPS: Final = 5000.0
 _REGISTERED_SECONDS: Final = 8.0
@@ -60,8 +60,8 @@ _KUBELET_CPU_SECONDS: Final = 0.35e-3
 **Source:** fitted: recipe_density_cpu.csv, kubelets_cpu_s over the requests."""
 _SYNC_STALL_SECONDS: Final = 3e-3
 """Until etcd's raft loop, back from fdatasync, gets a processor while six processes want two:
-about one slice of the kernel's scheduler. **Source:** groundtruth/metrics, etcd: 14,488 proposals in
-2,170 syncs, where two processes alone leave batches of one or two."""
+about one slice of the kernel's scheduler. **Source:** groundtruth/metrics, etcd: 14,488 proposals
+in 2,170 syncs, where two processes alone leave batches of one or two."""
 _DRIVER_CPU_SECONDS: Final = 0.3e-3
 """Per request of the driver. **Source:** as the load generator's (`LoadClientLaw`)."""
 

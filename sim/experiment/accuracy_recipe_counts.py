@@ -44,8 +44,8 @@ rounds of discovery, 30 s apart, that fell into the scenarios."""
 _POLL_SECONDS: Final = 0.2
 _JOB_POLL_SECONDS: Final = 0.12
 _JOB_RUN_SECONDS: Final = 1.0
-"""**Source:** recipe_timings_n50_phases.csv: a Job whose pods are ready after 0.2 s is complete after
-3.3 s, two batches of the job controller later; and 27 polls in that time."""
+"""**Source:** recipe_timings_n50_phases.csv: a Job whose pods are ready after 0.2 s is complete
+after 3.3 s, two batches of the job controller later; and 27 polls in that time."""
 _NODE_FAIL_SECONDS: Final = 420.0
 """A failed node's pods are replaced after 50 s of silence and 300 s of toleration."""
 _GROUPS: Final = {
