@@ -136,11 +136,12 @@ class SimulatedPods:
         record.removing = True
         if record.stage in {OBSERVED, RUNNING}:
             self._end(record)
+        elif record.stage == STOPPED:  # it has completed: the measured program ends it all the same
+            self._step(record, _VANISHED, 0)
 
     def deleted(self, record: PodRecord) -> None:
         """The pod is gone from the API."""
         if record.stage == STOPPED and not record.removing:
-            # It had completed and vanished at once: the measured program ends it all the same.
             record.removing = True
             self._step(record, _VANISHED, 0)
         self._terminators.release(record)

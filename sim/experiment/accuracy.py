@@ -24,9 +24,10 @@ from sim.base.yaml_strict import load_document
 from sim.costs.profile import PROFILES, Profile
 
 Row = Mapping[str, str]
-Values = Mapping[str, float]
+Values = Mapping[str, Any]
 Predictor = Callable[[Sequence[Row], Profile, int], Sequence[Values]]
-"""(rows, profile, seed) to one mapping column → value per row, in order.
+"""(rows, profile, seed) to one mapping column → number per row, in order; an entry ``error`` says
+why a row cannot be simulated.
 
 More mappings than rows are kinds that were predicted and not measured ("invented")."""
 
@@ -343,6 +344,8 @@ def score_rows(
     ]
     for index, (row, values) in enumerate(zip(rows, predictions, strict=False)):
         conditions = describe(spec, row)
+        if "error" in values:  # why the row cannot be simulated
+            conditions = f"{conditions}: {values['error']}"
         for kind, column in kinds:
             measured = number(row.get(column))
             if math.isnan(measured):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import Any, Final
 
@@ -92,8 +92,15 @@ def audit_key(row: RequestRow) -> CountKey:
 class Scenarios:
     """One cluster and the scenarios, as methods by the names they have in the file."""
 
-    def __init__(self, cluster: Cluster, sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        sizes: Mapping[str, int],
+        durations_seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        """``sizes`` and ``durations_seconds`` by scenario go before the usual ones."""
         self.cluster = cluster
+        self._durations_seconds = durations_seconds or {}
         self.counts: dict[str, Counter[CountKey]] = {}
         self._sizes = sizes
         self._request_index = 0
@@ -121,6 +128,10 @@ class Scenarios:
 
     def _size(self, scenario: str, usual: int) -> int:
         return self._sizes.get(scenario, usual)
+
+    def _duration(self, scenario: str, usual_seconds: float) -> float:
+        """Return how long a scenario without an end of its own was watched."""
+        return self._durations_seconds.get(scenario, 0.0) or usual_seconds
 
     def _begin(self) -> None:
         self._request_index = len(self.cluster.requests)
@@ -194,7 +205,7 @@ class Scenarios:
     def idle(self) -> None:
         """Nothing but heartbeats."""
         self._begin()
-        self._end("idle_background", _IDLE_SECONDS)
+        self._end("idle_background", self._duration("idle_background", _IDLE_SECONDS))
 
     def scale_up_down(self) -> None:
         """A Deployment comes and is scaled to nothing."""
@@ -301,7 +312,7 @@ class Scenarios:
         cluster = self.cluster
         victim = cluster.node_objects[0].name
         cluster.kubelets.kill_node(victim)
-        self._end(scenario, _NODE_FAIL_SECONDS)
+        self._end(scenario, self._duration(scenario, _NODE_FAIL_SECONDS))
 
 
 _PATTERNS: Final = (
@@ -330,7 +341,7 @@ def scenario_kind(name: str) -> tuple[str, int]:
             return kind, int(size or 0)
     raise UserError(
         Problem(
-            code="E011",
+            code="E014",
             message=f"no scenario {name!r} in the recipe",
             hint="known are idle_background, deployment_scale_up, deployment_scale_down,"
             " deployment_delete_background_gc, rolling_update_N, service_create_N_backends,"
@@ -341,13 +352,16 @@ def scenario_kind(name: str) -> tuple[str, int]:
 
 
 def _run(
-    cluster: Cluster, names: Mapping[str, tuple[str, int]], units: Mapping[str, int]
+    cluster: Cluster,
+    names: Mapping[str, tuple[str, int]],
+    units: Mapping[str, int],
+    durations_seconds: Mapping[str, float],
 ) -> dict[str, Counter[CountKey]]:
     """Run all scenarios on one cluster; the names and sizes in the rows go before the usual."""
     by_kind: dict[str, list[tuple[str, int]]] = {}
     for name, (kind, size) in names.items():
         by_kind.setdefault(kind, []).append((name, size))
-    scenarios = Scenarios(cluster, units)
+    scenarios = Scenarios(cluster, units, durations_seconds)
     scenarios.idle()
     scenarios.scale_up_down()
     scenarios.cascade()
@@ -378,7 +392,7 @@ def _conditions(row: Mapping[str, str]) -> tuple[Setting, float]:
     if matched is None:
         raise UserError(
             Problem(
-                code="E011",
+                code="E014",
                 message=f"cannot read the conditions {row['conditions']!r}",
                 hint="they look like qps_high_delay0 or qps_default_delay2",
             )
@@ -395,57 +409,55 @@ def _simulate(
     place: Place,
     names: Mapping[str, tuple[str, int]],
     units: Mapping[str, int],
+    durations_seconds: Mapping[str, float],
     profile: Profile,
     seed: int,
 ) -> list[dict[str, Counter[CountKey]]]:
-    key = (profile, seed, place, tuple(names.items()), tuple(units.items()))
+    sizes = (tuple(names.items()), tuple(units.items()), tuple(durations_seconds.items()))
+    key = (profile, seed, place, *sizes)
     found = _cache.get(key)
     if found is None:
         found = _cache[key] = []
         for index in range(_REPLICATION_COUNT):
             cluster = Cluster(place[0], profile, seed * _REPLICATION_COUNT + index)
             cluster.set_start_delay(place[1])
-            found.append(_run(cluster, names, units))
+            found.append(_run(cluster, names, units, durations_seconds))
     return found
 
 
 def predict(
-    rows: Sequence[Mapping[str, str]],
-    profile: Profile,
-    seed: int,
-    warn: Callable[[str], object] = lambda _: None,
+    rows: Sequence[Mapping[str, str]], profile: Profile, seed: int
 ) -> list[dict[str, Any]]:
     """Predict the rows, then the kinds of requests that nobody measured.
 
     Counts are means over a few runs; a kind that most runs do not make is not called invented. A
-    row whose scenario or conditions are unknown gets no prediction, and ``warn`` is told why.
+    row whose scenario or conditions are unknown gets an ``error`` that says so.
     """
     places: dict[Place, dict[str, tuple[str, int]]] = {}
     units: dict[Place, dict[str, int]] = {}
-    told: set[str] = set()
-    place_of: list[Place | None] = []
+    durations: dict[Place, dict[str, float]] = {}
+    place_of: list[Place | str] = []
     for row in rows:
         try:
             place = _conditions(row)
             kind = scenario_kind(row["scenario"])
         except UserError as error:
-            if str(error) not in told:
-                told.add(str(error))
-                warn(str(error))
-            place_of.append(None)
+            place_of.append(error.problems[0].message)
             continue
         place_of.append(place)
         places.setdefault(place, {})[row["scenario"]] = kind
         units.setdefault(place, {})[row["scenario"]] = int(float(row.get("units") or 0))
+        duration_seconds = float(row.get("segment_s") or 0.0)
+        durations.setdefault(place, {})[row["scenario"]] = duration_seconds
     runs = {
-        place: _simulate(place, names, units[place], profile, seed)
+        place: _simulate(place, names, units[place], durations[place], profile, seed)
         for place, names in places.items()
     }
     measured: dict[tuple[Place, str], set[CountKey]] = {}
     predictions: list[dict[str, Any]] = []
     for row, found in zip(rows, place_of, strict=True):
-        if found is None:
-            predictions.append({})
+        if isinstance(found, str):
+            predictions.append({"error": found})
             continue
         key = (row["component"], row["verb"], row["resource"], row["code"])
         scenario = row["scenario"]
