@@ -35,7 +35,7 @@ from sim.experiment.accuracy_recipe_bench import (
 )
 from sim.experiment.accuracy_recipe_surroundings import GC, SHARED
 
-_REPLICATION_COUNT: Final = 5
+_REPLICATION_COUNT: Final = 3
 _SETTLE_SECONDS: Final = 4.0
 _IDLE_SECONDS: Final = 20.0
 _START_SECONDS: Final = 11.0

@@ -35,5 +35,5 @@ def test_a_crowd_saves_up_to_a_share_of_each_demand() -> None:
     for _ in range(3):
         queue.submit(0.008, lambda _: ends.append(engine.now), None)
     engine.run(1.0)
-    # the first starts at once, the second with one waiting (half of a half is saved), the last alone
+    # the first starts at once, the second with one waiting (half of a half is saved), then the last
     assert ends == pytest.approx([0.008, 0.008 + 0.006, 0.008 + 0.006 + 0.008])
