@@ -480,6 +480,7 @@ class APIServer:
         """
         self._marking_seconds = self._garbage_debt_seconds * self.law.garbage_ratio
         self._garbage_debt_seconds = 0.0
+        self.fanout.park()
         self._mark(None)
 
     def _mark(self, _: None) -> None:
@@ -490,6 +491,8 @@ class APIServer:
                 turn = limit
             self._marking_seconds -= turn
             self._submit(turn, self._mark, None)
+        else:
+            self.fanout.unpark()
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far, idle spinning included."""

@@ -270,15 +270,16 @@ class KubeletFleet:
     def _member_of_node(self, item: APIObject) -> int:
         return self.index_by_name.get(item.name, -1)
 
-    def deliver_to_all(self, events: list[WatchEvent]) -> None:
-        """Take events of one watch on all pods, for members that share it."""
-        for event in events:
-            member = self._member_of_pod(event.new)
-            if member >= 0:
-                self._deliver_pod(member, event)
+    def pod_changed(self, kind: str, new: Pod, old: Pod | None) -> None:
+        """Take a change seen by one informer of all pods, for members that share it."""
+        member = self._member_of_pod(new)
+        if member >= 0:
+            now = self._engine.now
+            event = WatchEvent(kind, "pods", new.key, new, old, new.resource_version, now)
+            self._deliver_pod(member, event)
 
     def leave_pod_watches(self) -> None:
-        """Close the members' own watches: somebody hands over events by `deliver_to_all`."""
+        """Close the members' own watches: an informer hands over changes by `pod_changed`."""
         self._pod_watcher.connected[:] = False
 
     def _deliver_pod(self, node: int, event: WatchEvent) -> None:

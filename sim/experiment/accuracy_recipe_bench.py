@@ -32,7 +32,7 @@ from sim.components.kubelet_client import FleetIdentities
 from sim.components.kubelet_fleet import KubeletFleet
 from sim.components.kubelet_params import KubeletParams
 from sim.components.overlay import Overlay, OverlayParams
-from sim.components.ports import Request, Watcher
+from sim.components.ports import Request
 from sim.components.scheduler import Scheduler, SchedulerParams
 from sim.components.scheduler_process import GoProcess
 from sim.costs.kubelet import simulated_kubelet_law
@@ -231,9 +231,17 @@ class Cluster:
     def _share_one_watch(self) -> None:
         """All kubelets of the shared mode hang on one watch of the assigned pods."""
         self.kubelets.leave_pod_watches()
-        watcher = Watcher("pods", self.kubelets.deliver_to_all, selector=_is_assigned)
-        watcher.process = self.machine.host.process("kubelets")
-        self.machine.endpoint.watch(self.kubelets.identities.members[0], watcher, _forget)
+        member: Any = self.kubelets.identities.members[0]
+        shared: Informer[Pod] = Informer(
+            self.engine,
+            self.machine.endpoint,
+            member,
+            "pods",
+            selector=_is_assigned,
+            process=self.machine.host.process("kubelets"),
+        )
+        shared.add_handler(self.kubelets.pod_changed)
+        shared.start()
 
     def _start(self) -> None:
         self.kubelets.start()
@@ -333,10 +341,6 @@ class Cluster:
 def _is_assigned(item: APIObject) -> bool:
     assert isinstance(item, Pod)
     return bool(item.node_name)
-
-
-def _forget(_objects: list[APIObject], _revision: int) -> None:
-    return
 
 
 def namespace_objects(name: str) -> list[APIObject]:
