@@ -491,8 +491,6 @@ class APIServer:
                 turn = limit
             self._marking_seconds -= turn
             self._submit(turn, self._mark, None)
-        else:
-            self.fanout.unpark()
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far, idle spinning included."""
