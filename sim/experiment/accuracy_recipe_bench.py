@@ -58,10 +58,9 @@ _DEADLINE_SECONDS: Final = 900.0
 _KUBELET_CPU_SECONDS: Final = 0.35e-3
 """Per request of a simulated kubelet: client-go, TLS, its share of the watch events.
 **Source:** fitted: recipe_density_cpu.csv, kubelets_cpu_s over the requests."""
-_SYNC_STALL_SECONDS: Final = 3e-3
-"""Until etcd's raft loop, back from fdatasync, gets a processor while six processes want two:
-about one slice of the kernel's scheduler. **Source:** groundtruth/metrics, etcd: 14,488 proposals
-in 2,170 syncs, where two processes alone leave batches of one or two."""
+_SYNC_STALL_SECONDS: Final = 8e-3
+"""Until etcd's raft loop, back from fdatasync, gets a processor while six processes want two: the
+others' slices of 3 ms each. Fitted: groundtruth/metrics, etcd: 14,488 proposals in 2,170 syncs."""
 _DRIVER_CPU_SECONDS: Final = 0.3e-3
 """Per request of the driver. **Source:** as the load generator's (`LoadClientLaw`)."""
 
