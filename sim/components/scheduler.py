@@ -298,7 +298,7 @@ class Scheduler:
         if beside > 0.0:
             if not self._process.occupy(beside):
                 self._process.run(beside, _nothing)
-        if self._process.crowded and self._stalls.uniform() < law.params.stall_ratio:
+        if self._process.crowded and self._stalls.uniform() < law.stall_probability(critical):
             wait_seconds = self._stalls.exponential(law.params.stall_seconds)
             self._stall((wait_seconds, critical, cycle))
         else:
