@@ -70,7 +70,7 @@ class SchedulerLawParams:
         metadata={"source": "measured: scheduler_core_speed.csv, gomaxprocs 2 against 1"},
     )
     """Share of the node work that more cores do not speed up."""
-    bind_request_seconds: float = field(default=445e-6, metadata={"source": _THROUGHPUT})
+    bind_request_seconds: float = field(default=470e-6, metadata={"source": _THROUGHPUT})
     """CPU of a request of the main client: goroutine, encoding, TLS, response."""
     event_request_seconds: float = field(default=400e-6, metadata={"source": _THROUGHPUT})
     """CPU of recording one event."""
@@ -86,7 +86,7 @@ class SchedulerLawParams:
     )
     """Per pod of the unschedulable pool and cluster event."""
     wake_seconds: float = field(
-        default=900e-6,
+        default=1080e-6,
         metadata={"source": "measured: scheduler_throughput.csv, 50 pods/s against saturation"},
     )
     """CPU burnt beside work that finds the process asleep, after a long sleep: threads that look
@@ -96,7 +96,7 @@ class SchedulerLawParams:
     )
     """Sleep after which 63 % of it is paid."""
     stall_ratio: float = field(
-        default=0.085,
+        default=0.09,
         metadata={"source": "measured: scheduler_throughput.csv, algorithm_mean_ms less p50"},
     )
     """Share of long cycles that, started while two threads want each core, are descheduled once."""
