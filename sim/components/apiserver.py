@@ -51,8 +51,6 @@ __all__ = ["APIServer", "APIServerParams", "ReplicaGroup"]
 
 _ADOPT_RETRY_SECONDS = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
-_SAVING_WEIGHT = 0.02
-"""Weight of the last request in the share of requests whose connections others share (assumed)."""
 _TURN_SECONDS = 2e-6
 """CPU of a wake-up that finds the process busy (assumed; what matters is its turn)."""
 
@@ -230,11 +228,8 @@ class APIServer:
             self.receive(request)
 
     def _arrive(self, request: Request, route: Route, now: float) -> None:
-        queue = self._run_queue
-        if len(queue):  # how much of the traffic shares its connections with other requests
-            shares = getattr(request.client, "shares_connection", False)
-            saving_ratio = self.law.crowd_saving_ratio if shares else 0.0
-            queue.saving_ratio += _SAVING_WEIGHT * (saving_ratio - queue.saving_ratio)
+        if len(self._run_queue):
+            self._run_queue.note_caller(request.client, self.law.crowd_saving_ratio)
         request.arrived_seconds = now
         request.replica = self
         self.request_count += 1

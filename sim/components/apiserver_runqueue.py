@@ -23,6 +23,9 @@ QUANTUM_SECONDS = 0.010
 _LANES_WITHOUT_LIMIT_COUNT = 64
 """On a host that is never contended (core_count 0)."""
 
+_SAVING_WEIGHT = 0.02
+"""Weight of the last request in the share of requests whose connections others share (assumed)."""
+
 
 class RunQueue:
     """The goroutines of one process."""
@@ -94,6 +97,12 @@ class RunQueue:
         else:
             self.wait_count += 1
             self._woken.appendleft((demand_seconds, then, argument))
+
+    def note_caller(self, client: Any, saving_ratio: float) -> None:
+        """Learn from one request how much of the traffic shares connections, and so saves work."""
+        if not getattr(client, "shares_connection", False):
+            saving_ratio = 0.0
+        self.saving_ratio += _SAVING_WEIGHT * (saving_ratio - self.saving_ratio)
 
     def occupy(self, demand_seconds: float, *, long: bool = False) -> bool:
         """Spend CPU on a host with plenty of room, its end untold; False if that is not so.
