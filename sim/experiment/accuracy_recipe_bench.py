@@ -25,6 +25,7 @@ from sim.base.objects import (
 from sim.components import facts
 from sim.components.client import ClientFactory
 from sim.components.container_runtime import ContainerRuntime
+from sim.components.controller_manager import USER as MANAGER_USER
 from sim.components.controller_manager import ControllerManager, ControllerManagerParams
 from sim.components.controllers.pod_gc import NodeTTLController
 from sim.components.informer import Informer
@@ -39,7 +40,7 @@ from sim.costs.kubelet import simulated_kubelet_law
 from sim.costs.profile import Profile
 from sim.costs.scheduler import SchedulerLaw
 from sim.experiment.accuracy_apiserver_bench import Machine
-from sim.experiment.accuracy_recipe_surroundings import Surroundings, TokenClients
+from sim.experiment.accuracy_recipe_surroundings import Surroundings, TokenEndpoint
 from sim.scheduling import SchedulerConfiguration
 from sim.workload.pod_templates import PodTemplates
 
@@ -104,9 +105,14 @@ class Cluster:
         self._templates = PodTemplates()
         self.node_objects = [self._node(index) for index in range(setting.nodes_count)]
         self._preload(namespaces)
-        clients = TokenClients(machine.engine, machine.endpoint)
+        front = TokenEndpoint(machine.endpoint)
+        clients = ClientFactory(machine.engine, front)
+        self._clients = clients
         self._scheduler(profile, clients)
         self._controller_manager(profile, clients)
+        front.issuer = next(
+            client for client in clients.clients.values() if client.user == MANAGER_USER
+        )
         self._kubelets(profile)
         process = machine.host.process("driver")
         self.driver = clients.client(
@@ -230,11 +236,11 @@ class Cluster:
     def _share_one_watch(self) -> None:
         """All kubelets of the shared mode hang on one watch of the assigned pods."""
         self.kubelets.leave_pod_watches()
-        member: Any = self.kubelets.identities.members[0]
+        client = self._clients.client("shared-kubelets", groups=MASTERS)
         shared: Informer[Pod] = Informer(
             self.engine,
             self.machine.endpoint,
-            member,
+            client,
             "pods",
             selector=_is_assigned,
             process=self.machine.host.process("kubelets"),

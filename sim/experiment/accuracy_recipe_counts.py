@@ -414,7 +414,7 @@ def _simulate(
     seed: int,
 ) -> list[dict[str, Counter[CountKey]]]:
     sizes = (tuple(names.items()), tuple(units.items()), tuple(durations_seconds.items()))
-    key = (profile, seed, place, *sizes)
+    key = (repr(profile), seed, place, *sizes)
     found = _cache.get(key)
     if found is None:
         found = _cache[key] = []

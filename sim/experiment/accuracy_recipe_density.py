@@ -221,14 +221,15 @@ def _run_condition(cluster: Cluster, condition: Condition, index: int) -> dict[s
 
 
 _Phases = dict[str, list[Phase]]
-_cache: dict[tuple[Profile, int, Setting], dict[Condition, _Phases]] = {}
+_cache: dict[tuple[str, int, Setting], dict[Condition, _Phases]] = {}
+"""By the profile's text, the seed and the cluster's setting."""
 
 
 def _simulate(
     setting: Setting, conditions: Sequence[Condition], profile: Profile, seed: int
 ) -> dict[Condition, _Phases]:
     """Return every condition's phases, simulating the conditions that are new."""
-    known = _cache.setdefault((profile, seed, setting), {})
+    known = _cache.setdefault((repr(profile), seed, setting), {})
     missing = [item for item in dict.fromkeys(conditions) if item not in known]
     if missing:
         for item in missing:

@@ -9,12 +9,14 @@ pkg/controllermanager GC and quota resync (30 s), plugin/pkg/admission/limitrang
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sim.base.objects import APIObject, Generic, Lease, Pod
-from sim.components.client import Client, ClientFactory
-from sim.components.ports import Request
+from sim.components.client import Client
+from sim.components.endpoint import LoadBalancer
+from sim.components.ports import FleetWatcher, Request, Watcher
 from sim.experiment.accuracy_apiserver_bench import Machine
 
 GC: Final = "kcm/generic-garbage-collector"
@@ -63,61 +65,60 @@ class Extra:
     resource: str
 
 
-class _FirstUseClient(Client):
-    """Asks for its service account's token before its first request."""
+class TokenEndpoint:
+    """Stands before the balancer: a controller's first request waits for its account's token."""
 
-    issuer: Client | None = None
-    _held: list[Request] | None = None
+    def __init__(self, inner: LoadBalancer) -> None:
+        self._inner = inner
+        self._held: dict[str, list[Request]] = {}
+        self._granted: set[str] = set(_USED_AT_START)
+        self.issuer: Client | None = None
+        """The manager's own client, which asks for the tokens."""
 
-    def submit(self, request: Request) -> None:
-        """Send a request, the first one after the token has come."""
-        if self.issuer is None:
-            super().submit(request)
-            return
-        if self._held is not None:
-            self._held.append(request)
-            return
-        self._held = [request]
-        name = self.user.removeprefix(_ACCOUNT_PREFIX)
-        self.issuer.get("serviceaccounts", "kube-system", name, self._found)
+    def send(self, request: Request) -> None:
+        """Carry a request, after the token has come."""
+        user: str = request.client.user
+        account = user.removeprefix(_ACCOUNT_PREFIX)
+        if account == user or account in self._granted:
+            self._inner.send(request)
+        elif account in self._held:
+            self._held[account].append(request)
+        else:
+            self._held[account] = [request]
+            assert self.issuer is not None
+            self.issuer.get("serviceaccounts", "kube-system", account, self._found)
 
-    def _found(self, _: Request) -> None:
+    def _found(self, answer: Request) -> None:
         assert self.issuer is not None
-        name = self.user.removeprefix(_ACCOUNT_PREFIX)
         self.issuer.submit(
             Request(
                 "create",
                 "serviceaccounts",
                 "kube-system",
-                name,
+                answer.name,
                 subresource="token",
-                then=self._granted,
+                then=self._grant,
             )
         )
 
-    def _granted(self, _: Request) -> None:
-        held, self._held, self.issuer = self._held, None, None
-        for request in held or ():
-            super().submit(request)
+    def _grant(self, answer: Request) -> None:
+        self._granted.add(answer.name)
+        for request in self._held.pop(answer.name):
+            self._inner.send(request)
 
+    def watch(
+        self, client: Any, watcher: Watcher, then: Callable[[list[APIObject], int], object]
+    ) -> None:
+        """Establish a watch."""
+        self._inner.watch(client, watcher, then)
 
-class TokenClients(ClientFactory):
-    """Makes the controllers' clients so that each gets its token when it is first used."""
+    def watch_fleet(self, watcher: FleetWatcher) -> None:
+        """Register the watches of a fleet."""
+        self._inner.watch_fleet(watcher)
 
-    def client(self, user: str, **options: Any) -> Client:
-        """Return a client; a controller's asks the manager's own one for its token."""
-        account = user.removeprefix(_ACCOUNT_PREFIX)
-        if account == user or account in _USED_AT_START:
-            return super().client(user, **options)
-        purpose = options.pop("purpose", "")
-        made = _FirstUseClient(self._engine, self.endpoint, user=user, **options)
-        made.issuer = next(
-            client
-            for client in self.clients.values()
-            if client.user == "system:kube-controller-manager"
-        )
-        self.clients[f"{user}/{purpose}"] = made
-        return made
+    def unwatch(self, watcher: Watcher) -> None:
+        """Close a watch."""
+        self._inner.unwatch(watcher)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from sim.base.objects import APIObject, Namespace, Node, Pod, PodTemplate
 from sim.components import facts
-from sim.components.client import ClientFactory
+from sim.components.client import Client, ClientFactory
 from sim.components.informer import Informer
 from sim.components.ports import Request
 from sim.components.scheduler import Scheduler, SchedulerParams
@@ -221,7 +221,7 @@ class _Bench:
         self.bound_seconds: dict[str, float] = {}
         self.first_cpu_seconds = 0.0
         self.last_cpu_seconds = 0.0
-        watching: Any = self.load
+        watching = Client(machine.engine, machine.endpoint, user="load", groups=_MASTERS)
         pods: Informer[Pod] = Informer(
             machine.engine, machine.endpoint, watching, "pods", process=machine.client_cpu
         )
