@@ -116,6 +116,7 @@ class APIServer:
         """Collector work still to be done in the present cycle."""
         self._host = host_process.host
         self._run_queue = self.fanout.run_queue
+        self._run_queue.saving_half_count = law.crowd_saving_half_count
         self._submit = self._run_queue.submit
         self._awake_seconds = 0.0
         self._stalls = engine.stream(f"apiserver/{index}/stall")
@@ -227,6 +228,8 @@ class APIServer:
             self.receive(request)
 
     def _arrive(self, request: Request, route: Route, now: float) -> None:
+        if len(self._run_queue):
+            self._run_queue.note_caller(request.client, self.law.crowd_saving_ratio)
         request.arrived_seconds = now
         request.replica = self
         self.request_count += 1
@@ -472,6 +475,7 @@ class APIServer:
         """
         self._marking_seconds = self._garbage_debt_seconds * self.law.garbage_ratio
         self._garbage_debt_seconds = 0.0
+        self.fanout.park()
         self._mark(None)
 
     def _mark(self, _: None) -> None:

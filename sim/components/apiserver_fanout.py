@@ -19,7 +19,7 @@ from typing import Any
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.apiserver_fleets import Batch, FleetFanout
 from sim.components.apiserver_runqueue import RunQueue
-from sim.components.ports import Watcher, WatchEvent
+from sim.components.ports import TOO_SLOW, Watcher, WatchEvent
 from sim.components.watch_cache import WatchCache, filtered
 from sim.costs.watch import WatchLaw
 from sim.engine.engine import Engine
@@ -28,12 +28,21 @@ from sim.engine.tables import Recorder
 
 PROGRESS_PERIOD_SECONDS = 0.1
 """**Source:** watch_progress.go :: progressRequestPeriod."""
+_PROGRESS_SECONDS = 1e-3
+"""From a progress request to the notification in the watch stream (assumed: one round trip)."""
 _BUDGET_SECONDS_PER_SECOND = 0.05
 _BUDGET_MAX_SECONDS = 0.1
 """**Source:** time_budget.go :: refreshPerSecond, maxBudget."""
 _WINDOW_BYTES = 4 << 20
 """**Source:** golang.org/x/net/http2 :: transportDefaultStreamFlow."""
 _CHUNKS_PER_LANE_COUNT = 16
+_PARK_COUNT = 64
+"""Goroutines waiting to run from which on a collection parks those that serve watches. **Source:**
+Go runtime, mgcmark.go :: gcParkAssist; assumed number; measured: some watches of pods are ended per
+collection under full load (groundtruth/metrics: 38 in 19)."""
+_PARK_SECONDS = 0.22
+"""How long a collection takes under full load. **Source:** groundtruth/metrics, apiserver:
+go_cpu_classes_gc_mark_dedicated, 4.24 s of one processor in 19 collections."""
 
 
 class Fanout:
@@ -67,6 +76,7 @@ class Fanout:
         self._filling = False
         self._waiting: list[tuple[int, WatchCache, Callable[[Any], object], Any]] = []
         self._progress_armed = False
+        self._progress_last_seconds = -PROGRESS_PERIOD_SECONDS
         self._budget_seconds = _BUDGET_MAX_SECONDS
         self._budget_last_seconds = 0.0
         self.debt_seconds = 0.0
@@ -74,6 +84,8 @@ class Fanout:
         self.event_count = 0
         self.delivery_count = 0
         self.evicted_count = 0
+        self._parked = False
+        self._parked_watchers: dict[Watcher, None] = {}
         self.on_evict: Callable[[Watcher, str], object] = lambda _watcher, _reason: None
 
     def cache(self, resource: str) -> WatchCache:
@@ -81,6 +93,7 @@ class Fanout:
         found = self.caches.get(resource)
         if found is None:
             found = self.caches[resource] = WatchCache(resource)
+            found.revision = self.filled_revision  # it has been there from the start
         return found
 
     def watch_count(self) -> int:
@@ -101,6 +114,8 @@ class Fanout:
         self._incoming = []
         self._filling = False
         self._waiting = []
+        self._parked = False
+        self._parked_watchers = {}
 
     # -------------------------------------------------------------------------------- fill
 
@@ -110,9 +125,28 @@ class Fanout:
             self._incoming.extend(events)
             return
         self._filling = True
-        self._fill(events)
+        self._fill(list(events))
 
     def _fill(self, events: list[WatchEvent]) -> None:
+        demand, watched = self._cost_of(events)
+        if watched or self._waiting:
+            begin = partial(self._begin_fill, events, demand)
+            self.run_queue.submit(begin, self._filled, (self.generation, events))
+        else:
+            # Nobody waits for these events: their work rides on that of the next request.
+            self.debt_seconds += demand
+            self._filled((self.generation, events))
+
+    def _begin_fill(self, events: list[WatchEvent], demand: float) -> float:
+        """Take along what has arrived while the fill waited for a processor."""
+        if self._incoming:
+            more, self._incoming = self._incoming, []
+            events.extend(more)
+            demand += self._cost_of(more)[0]
+        return demand
+
+    def _cost_of(self, events: list[WatchEvent]) -> tuple[float, bool]:
+        """Return the CPU seconds of filling in events, and whether anybody watches them."""
         law = self.law
         demand = 0.0
         watched = False
@@ -123,12 +157,7 @@ class Fanout:
             if cache is not None and (cache.watcher_count or cache.fleets):
                 watched = True
                 demand += law.encode_seconds + law.encode_seconds_per_byte * size
-        if watched or self._waiting:
-            self.run_queue.submit(demand, self._filled, (self.generation, events))
-        else:
-            # Nobody waits for these events: their work rides on that of the next request.
-            self.debt_seconds += demand
-            self._filled((self.generation, events))
+        return demand, watched
 
     def _filled(self, argument: tuple[int, list[WatchEvent]]) -> None:
         generation, events = argument
@@ -159,7 +188,7 @@ class Fanout:
         for resource, changed in watched.items():
             self._dispatch(caches[resource], changed)
         if self._waiting:
-            self._wake(progress=False)
+            self._wake()
         if self._incoming:
             events, self._incoming = self._incoming, []
             self._fill(events)
@@ -178,22 +207,26 @@ class Fanout:
         self._waiting.append((revision, cache, then, argument))
         if not self._progress_armed:
             self._progress_armed = True
-            self._engine.call_later(PROGRESS_PERIOD_SECONDS, self._progress, self.generation)
+            due_seconds = self._progress_last_seconds + PROGRESS_PERIOD_SECONDS
+            wait_seconds = max(0.0, due_seconds - self._engine.now) + _PROGRESS_SECONDS
+            self._engine.call_later(wait_seconds, self._progress, self.generation)
 
     def _progress(self, generation: int) -> None:
         self._progress_armed = False
         if generation == self.generation:
-            self._wake(progress=True)
+            self._progress_last_seconds = self._engine.now
+            for cache in self.caches.values():  # one stream carries the watches of all caches
+                if cache.initialized and cache.revision < self.filled_revision:
+                    cache.revision = self.filled_revision
+            self._wake()
             if self._waiting:
                 self._progress_armed = True
                 self._engine.call_later(PROGRESS_PERIOD_SECONDS, self._progress, generation)
 
-    def _wake(self, *, progress: bool) -> None:
+    def _wake(self) -> None:
         left = []
         for entry in self._waiting:
             revision, cache, then, argument = entry
-            if progress and self.filled_revision >= revision > cache.revision:
-                cache.revision = self.filled_revision
             if cache.revision >= revision:
                 then(argument)
             else:
@@ -244,7 +277,9 @@ class Fanout:
             if self._expressed(chunk, batch):
                 continue
             demand = partial(self._demand, chunk)
-            self.run_queue.submit(demand, self._sent, (self.generation, batch, chunk))
+            # The dispatcher puts into the channel of each watcher, whose goroutine runs next.
+            submit = self.run_queue.submit_handed if len(chunk) == 1 else self.run_queue.submit
+            submit(demand, self._sent, (self.generation, batch, chunk))
 
     def _expressed(self, chunk: list[Watcher], batch: Batch) -> bool:
         """Send, carry and decode for one watcher in one step, on hosts with plenty of room."""
@@ -299,6 +334,21 @@ class Fanout:
                 demand += law.deliver_seconds_per_byte * event.new.size_bytes
         return demand
 
+    def park(self) -> None:
+        """A collection begins: who allocates much more than it marks has to wait for its end."""
+        if not self._parked and len(self.run_queue) >= _PARK_COUNT:
+            self._parked = True
+            self._engine.call_later(_PARK_SECONDS, self._unpark, self.generation)
+
+    def _unpark(self, generation: int) -> None:
+        if generation != self.generation:
+            return
+        self._parked = False
+        watchers, self._parked_watchers = self._parked_watchers, {}
+        for watcher in watchers:
+            if not watcher.closed and watcher.state.pending:
+                self._enqueue_chunks([watcher], Batch(watcher.state.pending, self._engine.now))
+
     def _blocked(self, watcher: Watcher) -> None:
         """Give a watcher whose channel is full what is left of the dispatcher's patience."""
         if watcher.state.blocked:
@@ -320,7 +370,7 @@ class Fanout:
         self._faults.append(
             (self._engine.now, "kube-apiserver", "watch terminated: too slow", watcher.resource)
         )
-        self.on_evict(watcher, "too slow")
+        self.on_evict(watcher, TOO_SLOW)
 
     # ---------------------------------------------------------------------------- delivery
 
@@ -332,6 +382,10 @@ class Fanout:
         for watcher in chunk:
             state = watcher.state
             events = state.pending
+            if self._parked:
+                if events:
+                    self._parked_watchers[watcher] = None
+                continue
             if state.unread_bytes > _WINDOW_BYTES:
                 state.stalled = True
             elif events:

@@ -125,7 +125,7 @@ class FleetFanout:
             batch.open_count += 1
             work = (self._fanout.generation, batch, fleet, found)
             if not self._run_queue.occupy(demand):
-                self._run_queue.submit(demand, self._sent_own, work)
+                self._run_queue.submit_handed(demand, self._sent_own, work)
                 return
             now = self._engine.now
             due_seconds = self._own_due_seconds.get(id(fleet), 0.0)

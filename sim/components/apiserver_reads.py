@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sim.base.objects import APIObject
-from sim.components.ports import Request
-from sim.components.watch_cache import WatchCache, matches
+from sim.base.objects import APIObject, Key
+from sim.components.ports import Request, WatchEvent
+from sim.components.watch_cache import WatchCache, filtered, matches
 
 if TYPE_CHECKING:
     from sim.components.apiserver import APIServer
@@ -23,6 +23,10 @@ _LIST_RETRY_SECONDS = 1.0
 _ANSWER_TURN_COUNT = 1
 """The connection's reader, which wakes the handler. **Source:** grpc-go, http2_client.go ::
 reader."""
+
+
+def _key_of(item: APIObject) -> Key:
+    return (item.namespace, item.name)
 
 
 class Reads:
@@ -163,6 +167,9 @@ class Reads:
             request.retry_after_seconds = 1.0
             self._server.refuse(request, 429)
             return
+        if request.result[0].resume_revision:
+            self._register((request, cache))
+            return
         self._storage.list_objects(
             request.resource, request.namespace, -1, self._watch_revision, (request, cache)
         )
@@ -183,13 +190,29 @@ class Reads:
             self._server.finish(request)
             return
         watcher.replica = self._server
+        missed = cache.ring.since(watcher.resume_revision) if watcher.resume_revision else None
         cache.add(watcher)
+        if missed is not None:
+            self._resume(request, missed)
+            return
         found = [item for item in cache.objects.values() if matches(watcher, item)]
+        if request.resource == "pods":  # the store's tree is ordered by key, not by arrival
+            found.sort(key=_key_of)
         body = sum(item.size_bytes for item in found)
         request.result = (watcher, then, found, cache.revision)
         request.code = 200
         request.response_bytes = body
         self._server.finish(request, self._list_seconds(len(found), body))
+
+    def _resume(self, request: Request, missed: list[WatchEvent]) -> None:
+        """Answer with the changes since a revision, as the first events of the watch."""
+        watcher, then = request.result
+        seen = [event for item in missed if (event := filtered(watcher, item)) is not None]
+        watcher.state.inbox = seen
+        request.result = (watcher, then, None, 0)
+        request.code = 200
+        request.response_bytes = sum(event.new.size_bytes for event in seen)
+        self._server.finish(request, self._list_seconds(len(seen), request.response_bytes))
 
     # ------------------------------------------------------------------- after a restart
 

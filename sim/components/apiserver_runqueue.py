@@ -1,10 +1,11 @@
 """Go's run queue: what a process has to do waits, first come first served, for its processors.
 
 A process runs on at most GOMAXPROCS threads, one per core of its host; goroutines beyond that wait
-in order. One that runs for 10 ms without waiting goes back to the end of the line. The host's cores
-are shared between the threads of all processes. Measured: with 32 clients etcd's batches
-stay small and its CPU per write high, which one job per request in processor sharing contradicts
-(it would answer all of a batch at once and so make the next batch).
+in order. One that runs for 10 ms without waiting goes back to the end of the line. Work that starts
+while many wait may cost less (``saving_ratio``): nobody has to be woken, and the same code runs
+over and over. The host's cores are shared between the threads of all processes. Measured: with 32
+clients etcd's batches stay small and its CPU per write high, which one job per request in processor
+sharing contradicts (it would answer all of a batch at once and so make the next batch).
 **Source:** Go runtime, proc.go; `groundtruth/apiserver_verbs_closed.csv`, etcd_cpu_ms_per_req.
 """
 
@@ -22,12 +23,16 @@ QUANTUM_SECONDS = 0.010
 _LANES_WITHOUT_LIMIT_COUNT = 64
 """On a host that is never contended (core_count 0)."""
 
+_SAVING_WEIGHT = 0.02
+"""Weight of the last request in the share of requests whose connections others share (assumed)."""
+
 
 class RunQueue:
     """The goroutines of one process."""
 
     __slots__ = ("_process", "_queue", "_submit", "_woken", "busy_count", "limit_count",
-                 "preempted_count", "wait_count")  # fmt: skip
+                 "preempted_count", "saving_half_count", "saving_ratio",
+                 "wait_count")  # fmt: skip
 
     def __init__(self, process: HostProcess) -> None:
         self._process = process
@@ -40,6 +45,10 @@ class RunQueue:
         """Processors in use."""
         self.preempted_count = 0
         """Jobs that have used up a quantum and wait for the next one."""
+        self.saving_ratio = 0.0
+        """Share of a demand that is saved when endlessly many wait."""
+        self.saving_half_count = 1.0
+        """Number of waiting jobs at which half of it is saved."""
         self.wait_count = 0
         """Jobs that had to wait for a processor, so far."""
 
@@ -75,6 +84,26 @@ class RunQueue:
             queue = self._woken if self.preempted_count else self._queue
             queue.append((demand_seconds, then, argument))
 
+    def submit_handed(
+        self, demand_seconds: Any, then: Callable[[Any], object], argument: Any
+    ) -> None:
+        """As `submit`, for a goroutine that the one that is running hands its turn to.
+
+        **Source:** Go runtime, proc.go :: ready with next (a receiver of a channel runs next).
+        """
+        if self.busy_count < self.limit_count:
+            self.busy_count += 1
+            self._start(demand_seconds, then, argument)
+        else:
+            self.wait_count += 1
+            self._woken.appendleft((demand_seconds, then, argument))
+
+    def note_caller(self, client: Any, saving_ratio: float) -> None:
+        """Learn from one request how much of the traffic shares connections, and so saves work."""
+        if not getattr(client, "shares_connection", False):
+            saving_ratio = 0.0
+        self.saving_ratio += _SAVING_WEIGHT * (saving_ratio - self.saving_ratio)
+
     def occupy(self, demand_seconds: float, *, long: bool = False) -> bool:
         """Spend CPU on a host with plenty of room, its end untold; False if that is not so.
 
@@ -90,6 +119,10 @@ class RunQueue:
     def _start(self, demand_seconds: Any, then: Callable[[Any], object], argument: Any) -> None:
         if demand_seconds.__class__ is not float:
             demand_seconds = demand_seconds()
+        waiting_count = len(self._queue)
+        if waiting_count:
+            saved = self.saving_ratio * waiting_count / (waiting_count + self.saving_half_count)
+            demand_seconds *= 1.0 - saved
         if demand_seconds > QUANTUM_SECONDS:
             argument = (demand_seconds - QUANTUM_SECONDS, then, argument)
             demand_seconds, then = QUANTUM_SECONDS, self._again

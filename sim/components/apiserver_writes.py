@@ -78,6 +78,12 @@ class Writes:
         self._server.receive_internal(inner)
 
     def _release_address(self, item: APIObject | None) -> None:
+        """Remove what the registry keeps beside a deleted Service: address and Endpoints.
+
+        **Source:** pkg/registry/core/service/storage/storage.go :: afterDelete.
+        """
+        if item is not None:
+            self._storage.txn(Write("endpoints", item.key, -1, None, 0, _ignore_write))
         if isinstance(item, Service) and item.cluster_ip and not item.headless:
             inner = Request("delete", "ipaddresses", "", item.cluster_ip)
             inner.client = _Inner(_forget)
@@ -306,6 +312,10 @@ class Writes:
 
 
 def _forget(_: Request) -> None:
+    return
+
+
+def _ignore_write(_: Write) -> None:
     return
 
 

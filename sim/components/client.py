@@ -22,6 +22,9 @@ RETRY_COUNT_MAX = 10
 class Client:
     """One clientset of one process."""
 
+    shares_connection = True
+    """All its requests go over one HTTP/2 connection."""
+
     def __init__(
         self,
         engine: Engine,

@@ -73,6 +73,8 @@ class ControllerManagerParams:
     """Token refill of each controller's own client."""
     kube_api_burst: Annotated[int, Gt(0)] = 30
     """Token bucket size of each controller's own client."""
+    leader_elect: bool = True
+    """Whether a replica must hold the lease before it works."""
     leader_election: LeaderElectionParams = LeaderElectionParams()
     """Lease handling."""
     controllers: tuple[str, ...] = ("*",)
@@ -170,11 +172,14 @@ class ControllerManager:
     @property
     def leading(self) -> bool:
         """Whether this replica is the leader."""
-        return self._elector.leading
+        return self._context is not None
 
     def start(self) -> None:
         """Take part in the election (after start-up, and again after `stop`)."""
-        self._elector.start()
+        if self._params.leader_elect:
+            self._elector.start()
+        else:
+            self._lead()
 
     def stop(self) -> None:
         """The process has died: nothing it held survives."""

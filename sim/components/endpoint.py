@@ -160,7 +160,8 @@ class _WatchCaller:
         watcher = self.watcher
         if request.code == 200:
             _, then, found, revision = request.result
-            then(found, revision)
+            if found is not None:  # a watch that goes on begins with the changes it has missed
+                then(found, revision)
             watcher.replica.fanout.joined(watcher)
         elif watcher.on_close is not None and not watcher.closed:
             watcher.closed = True

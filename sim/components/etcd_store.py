@@ -44,6 +44,8 @@ class Store:
         self.revision = 1
         self.compacted_revision = 0
         self.put_count = 0
+        """Versions written, tombstones included."""
+        self.delete_count = 0
         self.put_bytes = 0
         self.database_bytes = 0
         """Size of the file."""
@@ -116,6 +118,7 @@ class Store:
             if new is None:
                 assert old is not None
                 del table[key]
+                self.delete_count += 1
                 new = old.clone()
                 new.resource_version = revision
                 self._superseded.append((revision, VERSION_OVERHEAD_BYTES))

@@ -1,7 +1,8 @@
 """An informer: a consumer's own, possibly stale, copy of one resource, kept by a watch.
 
-**Modelled:** initial list through WatchList, ordered application of events, handlers, re-list when
-the server ends the watch (client-go back-off 0.8 s doubling to 30 s with full jitter).
+**Modelled:** initial list through WatchList, ordered application of events, handlers; a watch that
+the server ends because it is too slow goes on at once from the last revision; after errors a
+re-list (client-go back-off 0.8 s doubling to 30 s with full jitter).
 **Source:** `facts/model.md` c.5.
 """
 
@@ -12,7 +13,7 @@ from typing import Generic, TypeVar, cast
 
 from sim.base.objects import APIObject, Key
 from sim.components.client import Client
-from sim.components.ports import APIEndpoint, Watcher, WatchEvent
+from sim.components.ports import TOO_SLOW, APIEndpoint, Watcher, WatchEvent
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 
@@ -66,6 +67,9 @@ class Informer(Generic[T]):
 
     def start(self) -> None:
         """List and watch."""
+        self._watch(0)
+
+    def _watch(self, resume_revision: int) -> None:
         watcher = Watcher(
             self.resource,
             self._deliver,
@@ -74,6 +78,7 @@ class Informer(Generic[T]):
             on_close=self._closed,
         )
         watcher.process = self._process
+        watcher.resume_revision = resume_revision
         self._endpoint.watch(self._client, watcher, self._listed)
 
     def _listed(self, objects: list[APIObject], revision: int) -> None:
@@ -115,6 +120,9 @@ class Informer(Generic[T]):
 
     def _closed(self, reason: str) -> None:
         self.relist_count += 1
+        if reason == TOO_SLOW and self.synced:
+            self._watch(self.revision)
+            return
         limit_seconds = min(_BACKOFF_BASE_SECONDS * 2.0**self._failure_count, _BACKOFF_MAX_SECONDS)
         self._failure_count += 1
         draw = self._engine.stream(f"informer/{self._client.user}/{self.resource}/backoff")

@@ -16,6 +16,9 @@ from sim.engine.host import HostProcess
 class NodeIdentity:
     """What the apiserver sees of one member of a fleet; it receives the member's responses."""
 
+    shares_connection = True
+    """All its requests go over one HTTP/2 connection."""
+
     __slots__ = (
         "cpu_per_request_seconds", "fleet", "fleet_user", "groups", "index", "process", "user",
     )  # fmt: skip

@@ -108,7 +108,7 @@ class KubeletFleet:
         self.workers = PodWorkers(context, self.runs)
         self.loops = NodeLoops(context, self.heartbeat_client, self.client, self.capacity)
         self.simulated = (
-            SimulatedPods(context, self.terminators)
+            SimulatedPods(context, self.terminators, self.identities)
             if params.simulated_start_seconds >= 0.0
             else None
         )
@@ -269,6 +269,18 @@ class KubeletFleet:
 
     def _member_of_node(self, item: APIObject) -> int:
         return self.index_by_name.get(item.name, -1)
+
+    def pod_changed(self, kind: str, new: Pod, old: Pod | None) -> None:
+        """Take a change seen by one informer of all pods, for members that share it."""
+        member = self._member_of_pod(new)
+        if member >= 0:
+            now = self._engine.now
+            event = WatchEvent(kind, "pods", new.key, new, old, new.resource_version, now)
+            self._deliver_pod(member, event)
+
+    def leave_pod_watches(self) -> None:
+        """Close the members' own watches: an informer hands over changes by `pod_changed`."""
+        self._pod_watcher.connected[:] = False
 
     def _deliver_pod(self, node: int, event: WatchEvent) -> None:
         context = self.context

@@ -2,7 +2,8 @@
 
 **Modelled:** per pod, one request after another: GET + PATCH (Pending), token, a fixed delay, GET +
 PATCH (Running, Ready, address), events Pulled, Created, Started; at the end event Killing, GET +
-PATCH (terminal phase), GET, DELETE with grace 0; GET + PATCH when a container has run its time.
+PATCH (terminal phase), GET, DELETE with grace 0; GET + PATCH when a container has run its time. A
+completed pod that is removed at once gets its event Killing and a GET (404), as measured.
 **Not modelled:** retries after the node authorizer's 403.
 **Source:** groundtruth README, "Simulated kubelets"; `recipe_request_counts.csv`.
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from sim.base.objects import Pod
+from sim.base.objects import APIObject, Pod
+from sim.components.kubelet_client import FleetIdentities
 from sim.components.kubelet_context import KubeletContext
-from sim.components.kubelet_pods import list_ca_bundle
+from sim.components.kubelet_pods import CA_BUNDLE
 from sim.components.kubelet_record import (
     GONE,
     OBSERVED,
@@ -24,26 +26,94 @@ from sim.components.kubelet_record import (
     PodStatus,
 )
 from sim.components.kubelet_stop import PodTerminators
-from sim.components.ports import Request
+from sim.components.ports import Request, Watcher, WatchEvent
 
 _START: tuple[str, ...] = (
     "get", "patch", "token", "delay", "get", "patch", "Pulled", "Created", "Started", "run",
 )  # fmt: skip
 _FINISH: tuple[str, ...] = ("get", "patch", "rest")
 _END: tuple[str, ...] = ("Killing", "get", "patch", "get", "delete")
+_VANISHED: tuple[str, ...] = ("Killing", "get")
 _RUNNING_FROM = 4
 """Step of the start at which the pod runs."""
+_STATUS_BYTES = 750
+"""What a status version adds to the stored pod: conditions, container status, managed fields.
+**Source:** groundtruth README: 3.1 kB when it runs; a pod without status has 1.6 kB (assumed)."""
+
+
+class _GrowingStatus:
+    """Body of a PATCH of pods/status that makes the object larger."""
+
+    __slots__ = ("_added_bytes", "_status")
+
+    def __init__(self, status: PodStatus) -> None:
+        self._status = status
+        self._added_bytes = _STATUS_BYTES if status.phase in {"Pending", "Running"} else 0
+
+    def apply(self, current: APIObject) -> APIObject | None:
+        new = self._status.apply(current)
+        if new is not None and new is not current:
+            new.size_bytes += self._added_bytes
+        return new
+
+
+class _CABundles:
+    """Watches of ``kube-root-ca.crt``, one per node and namespace as long as pods need it.
+
+    The first pod of a namespace opens it (a streaming list), the last one that goes closes it.
+    **Source:** pkg/kubelet/util/manager/watch_based_manager.go.
+    """
+
+    def __init__(self, identities: FleetIdentities) -> None:
+        self._identities = identities
+        self._open: dict[tuple[int, str], tuple[Watcher, set[int]]] = {}
+        self.closed_count = 0
+
+    def use(self, record: PodRecord) -> None:
+        """A pod is about to mount the bundle of its namespace."""
+        key = (record.node, record.key[0])
+        found = self._open.get(key)
+        if found is not None:
+            found[1].add(record.uid)
+            return
+        watcher = Watcher("configmaps", _forget_events, namespace=key[1], name=CA_BUNDLE)
+        self._open[key] = (watcher, {record.uid})
+        identities = self._identities
+        identities.endpoint.watch(identities.members[record.node], watcher, _forget_list)
+
+    def release(self, record: PodRecord) -> None:
+        """A pod is gone."""
+        key = (record.node, record.key[0])
+        found = self._open.get(key)
+        if found is None:
+            return
+        watcher, users = found
+        users.discard(record.uid)
+        if not users:
+            del self._open[key]
+            self.closed_count += 1
+            self._identities.endpoint.unwatch(watcher)
+
+
+def _forget_events(_: list[WatchEvent]) -> None:
+    return
+
+
+def _forget_list(_objects: list[APIObject], _revision: int) -> None:
+    return
 
 
 class SimulatedPods:
     """Start and end of pods as fixed sequences of requests."""
 
-    def __init__(self, context: KubeletContext, terminators: PodTerminators) -> None:
+    def __init__(
+        self, context: KubeletContext, terminators: PodTerminators, identities: FleetIdentities
+    ) -> None:
         self._context = context
         self._engine = context.engine
         self._terminators = terminators
         self._row = context.transitions.append
-        self._known_namespaces: set[tuple[int, str]] = set()
+        self.bundles = _CABundles(identities)
         self.started_count = 0
 
     def observe(self, node: int, pod: Pod) -> PodRecord:
@@ -66,10 +136,16 @@ class SimulatedPods:
         record.removing = True
         if record.stage in {OBSERVED, RUNNING}:
             self._end(record)
+        elif record.stage == STOPPED:  # it has completed: the measured program ends it all the same
+            self._step(record, _VANISHED, 0)
 
     def deleted(self, record: PodRecord) -> None:
         """The pod is gone from the API."""
+        if record.stage == STOPPED and not record.removing:
+            record.removing = True
+            self._step(record, _VANISHED, 0)
         self._terminators.release(record)
+        self.bundles.release(record)
         record.stage = GONE
         self._context.by_node[record.node].pop(record.uid, None)
 
@@ -93,7 +169,9 @@ class SimulatedPods:
     def _answer(
         self, record: PodRecord, steps: tuple[str, ...], index: int, request: Request
     ) -> None:
-        if record.stage == GONE or not self._context.up[record.node]:
+        if not self._context.up[record.node]:
+            return
+        if record.stage == GONE and steps is not _VANISHED:
             return
         if record.stage == STOPPING and steps is not _END:
             return  # a deletion has overtaken the start
@@ -111,7 +189,7 @@ class SimulatedPods:
         if step == "get":
             request = Request("get", "pods", namespace, name, then=then)
         elif step == "patch":
-            status = PodStatus(record, context.host_ips[record.node])
+            status = _GrowingStatus(PodStatus(record, context.host_ips[record.node]))
             request = Request(
                 "patch", "pods", namespace, name, subresource="status", mutate=status.apply,
                 then=then,
@@ -122,7 +200,7 @@ class SimulatedPods:
                 then=then,
             )  # fmt: skip
         elif step == "token":
-            list_ca_bundle(context, self._known_namespaces, record)
+            self.bundles.use(record)
             request = Request(
                 "create", "serviceaccounts", namespace, "default", subresource="token", then=then
             )

@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 from sim.base.objects import APIObject, Key
 
+TOO_SLOW = "too slow"
+"""Reason of a watch's end: its client or its connection did not keep up."""
+
 Mutate = Callable[[APIObject], APIObject | None]
 """Computes the new object from the current one; None refuses the change (409 Conflict).
 
@@ -247,6 +250,7 @@ class Watcher:
         "process",
         "replica",
         "resource",
+        "resume_revision",
         "selector",
         "state",
     )
@@ -272,6 +276,8 @@ class Watcher:
         self.on_close = on_close
         """Called with a reason (server gone, too slow, expired) when the server ends the watch."""
         self.closed = False
+        self.resume_revision = 0
+        """Not 0: the client has everything up to here and wants the changes since, no list."""
         self.connected_revision = 0
         self.process: Any = None
         """HostProcess that decodes the events, None for a client whose CPU is not modelled."""

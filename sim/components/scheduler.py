@@ -48,6 +48,8 @@ _USER = "system:kube-scheduler"
 _POLL_SECONDS = 0.1
 """client-go polls every 100 ms whether informers have synced. **Source:** WaitForCacheSync."""
 _OFFSET_MAX = 1 << 30
+_STALL_STEP_SECONDS = 3e-3
+"""A descheduled thread waits for one slice of another at least. **Source:** Linux, EEVDF slice."""
 
 
 class _Cycle:
@@ -296,14 +298,22 @@ class Scheduler:
         if beside > 0.0:
             if not self._process.occupy(beside):
                 self._process.run(beside, _nothing)
-        stalled = self._process.saturated and self._stalls.uniform() < law.params.stall_ratio
-        if stalled:
+        if self._process.crowded and self._stalls.uniform() < law.stall_probability(critical):
             wait_seconds = self._stalls.exponential(law.params.stall_seconds)
-            self._engine.call_later(
-                wait_seconds, lambda late: self._process.run(critical, self._decided, late), cycle
-            )
+            self._stall((wait_seconds, critical, cycle))
         else:
-            self._process.run(critical, self._decided, cycle)
+            self._process.go_on(critical, self._decided, cycle)
+
+    def _stall(self, state: tuple[float, float, _Cycle]) -> None:
+        """Stay off the cores until the time is over or a core has nothing to do."""
+        wait_seconds, critical, cycle = state
+        if wait_seconds <= 0.0 or not self._process.saturated:
+            self._process.go_on(critical, self._decided, cycle)
+            return
+        step_seconds = min(_STALL_STEP_SECONDS, wait_seconds)
+        self._engine.call_later(
+            step_seconds, self._stall, (wait_seconds - step_seconds, critical, cycle)
+        )
 
     def _decided(self, cycle: _Cycle) -> None:
         if cycle.life != self._life:

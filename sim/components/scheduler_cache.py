@@ -15,6 +15,7 @@ from sim.base.objects import (
     APIObject,
     LabelSelector,
     Node,
+    OwnerReference,
     Pod,
     PodDisruptionBudget,
     PodTemplate,
@@ -24,6 +25,10 @@ from sim.base.objects import (
 )
 from sim.costs.scheduler import CycleShape, PodsPresent
 from sim.scheduling import ClusterState
+
+_SPREADING_OWNERS = frozenset({"ReplicaSet", "StatefulSet"})
+"""Controllers whose pods the default constraints spread. **Source:**
+pkg/scheduler/framework/plugins/helper/spread.go :: DefaultSelector."""
 
 
 class SchedulerCache:
@@ -37,6 +42,8 @@ class SchedulerCache:
         """Bound pods whose node has not been seen yet, by node name."""
         self._node_names: set[str] = set()
         self._cycle_shapes: dict[tuple[PodTemplate, bool], CycleShape] = {}
+        self._owned_manifests: dict[tuple[PodTemplate, str], Mapping[str, Any]] = {}
+        """Manifests with the owner that decides over spreading, by template and owner's name."""
         self._required_count = 0
         self._preferred_count = 0
         self.placed_counts: dict[PodTemplate, int] = {}
@@ -49,10 +56,11 @@ class SchedulerCache:
 
     def cycle_shape(self, pod: Pod) -> CycleShape:
         """Return which expensive plugins a pod sets to work."""
-        key = (pod.template, pod.owner is not None)
+        spreads = pod.owner is not None and pod.owner.kind in _SPREADING_OWNERS
+        key = (pod.template, spreads)
         found = self._cycle_shapes.get(key)
         if found is None:
-            found = _cycle_shape(pod.template.manifest.get("spec", {}), pod.owner is not None)
+            found = _cycle_shape(pod.template.manifest.get("spec", {}), spreads)
             self._cycle_shapes[key] = found
         return found
 
@@ -65,7 +73,25 @@ class SchedulerCache:
 
     def shape(self, pod: Pod) -> Any:
         """Return the compiled shape of a pod (one dictionary look-up for a known template)."""
-        return self._state.pod_shape(pod.template.manifest, namespace=pod.namespace)
+        owner = pod.owner
+        manifest = pod.template.manifest
+        if owner is not None and owner.kind in _SPREADING_OWNERS:
+            key = (pod.template, owner.name)
+            manifest = self._owned_manifests.get(key) or self._owned(key, owner)
+        return self._state.pod_shape(manifest, namespace=pod.namespace)
+
+    def _owned(self, key: tuple[PodTemplate, str], owner: OwnerReference) -> Mapping[str, Any]:
+        """Return a template's manifest with its owner, once per template and owner."""
+        manifest = key[0].manifest
+        reference = {
+            "apiVersion": "apps/v1",
+            "kind": owner.kind,
+            "name": owner.name,
+            "controller": True,
+        }
+        metadata = {**(manifest.get("metadata") or {}), "ownerReferences": [reference]}
+        made = self._owned_manifests[key] = {**manifest, "metadata": metadata}
+        return made
 
     def assume(self, pod: Pod, shape: Any, node_name: str) -> bool:
         """Count a pod on a node before its binding is known; False if the node is gone."""
@@ -260,12 +286,12 @@ def object_json(item: APIObject) -> dict[str, Any]:
     return result
 
 
-def _cycle_shape(spec: Mapping[str, Any], has_owner: bool) -> CycleShape:
+def _cycle_shape(spec: Mapping[str, Any], spreads: bool) -> CycleShape:
     affinity = spec.get("affinity") or {}
     terms = [affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}]
     return CycleShape(
         node_affinity=bool(affinity.get("nodeAffinity") or spec.get("nodeSelector")),
-        spread=bool(spec.get("topologySpreadConstraints")) or has_owner,
+        spread=bool(spec.get("topologySpreadConstraints")) or spreads,
         preferred_affinity=any(
             term.get("preferredDuringSchedulingIgnoredDuringExecution") for term in terms
         ),

@@ -48,6 +48,20 @@ class GoProcess(HostProcess):
             self._awake_seconds = now + demand_seconds
         self._queue.submit(demand_seconds, callback, argument)
 
+    def go_on(
+        self, demand_seconds: float, callback: Callable[[Any], object], argument: Any = None
+    ) -> None:
+        """As `run`, for the goroutine that has the processor already: it does not queue again."""
+        if not self.alive:
+            return
+        if self._inner.running_count == 0 and not self.saturated:
+            self.run(demand_seconds, callback, argument)
+            return
+        now = self._engine.now
+        if now + demand_seconds > self._awake_seconds:
+            self._awake_seconds = now + demand_seconds
+        self._queue.submit_handed(demand_seconds, callback, argument)
+
     def occupy(self, demand_seconds: float) -> bool:
         """Spend CPU without telling anyone of its end, if a processor and a core are free."""
         if not self.alive or not self._queue.occupy(demand_seconds):
@@ -60,6 +74,12 @@ class GoProcess(HostProcess):
         """Whether all cores of the machine are busy."""
         host = self.host
         return 0 < host.core_count <= host.running_count
+
+    @property
+    def crowded(self) -> bool:
+        """Whether twice as many threads as the machine has cores want to run."""
+        host = self.host
+        return 0 < 2 * host.core_count <= host.running_count
 
     def die(self) -> None:
         """Forget what has not started."""

@@ -137,6 +137,18 @@ class APIServerLaw:
     """Share of jobs, started while all cores are busy, that first wait in a run queue."""
     stall_seconds: float = field(default=0.003, metadata={"source": _VERBS + ", p99_ms"})
     """Mean of that wait (exponential)."""
+    crowd_saving_ratio: float = field(
+        default=0.25,
+        metadata={"source": "fitted: recipe_density_cpu.csv, apiserver_cpu_s at raised client QPS"},
+    )
+    """Share of the CPU of a piece of work that is saved while endlessly many goroutines wait to run
+    and requests share their connections: frames and records are read and written in batches. Six
+    hundred clients with connections of their own save nothing (apiserver_apf.csv)."""
+    crowd_saving_half_count: float = field(
+        default=60.0,
+        metadata={"source": "fitted: recipe_density_cpu.csv against apiserver_verbs_closed.csv"},
+    )
+    """Waiting goroutines at which half of it is saved."""
     rejection_seconds: float = field(
         default=3e-05, metadata={"source": "fitted: apiserver_apf.csv, greedy600_get"}
     )

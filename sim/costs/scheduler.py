@@ -70,7 +70,7 @@ class SchedulerLawParams:
         metadata={"source": "measured: scheduler_core_speed.csv, gomaxprocs 2 against 1"},
     )
     """Share of the node work that more cores do not speed up."""
-    bind_request_seconds: float = field(default=430e-6, metadata={"source": _THROUGHPUT})
+    bind_request_seconds: float = field(default=470e-6, metadata={"source": _THROUGHPUT})
     """CPU of a request of the main client: goroutine, encoding, TLS, response."""
     event_request_seconds: float = field(default=400e-6, metadata={"source": _THROUGHPUT})
     """CPU of recording one event."""
@@ -86,7 +86,7 @@ class SchedulerLawParams:
     )
     """Per pod of the unschedulable pool and cluster event."""
     wake_seconds: float = field(
-        default=900e-6,
+        default=1080e-6,
         metadata={"source": "measured: scheduler_throughput.csv, 50 pods/s against saturation"},
     )
     """CPU burnt beside work that finds the process asleep, after a long sleep: threads that look
@@ -96,10 +96,15 @@ class SchedulerLawParams:
     )
     """Sleep after which 63 % of it is paid."""
     stall_ratio: float = field(
-        default=0.045,
-        metadata={"source": "measured: scheduler_throughput.csv, algorithm_p99_ms and mean"},
+        default=0.09,
+        metadata={"source": "measured: scheduler_throughput.csv, algorithm_mean_ms less p50"},
     )
-    """Share of cycles that, started while all cores are busy, are descheduled once."""
+    """Share of long cycles that, started while two threads want each core, are descheduled once."""
+    stall_onset_seconds: float = field(
+        default=0.0002,
+        metadata={"source": "measured: scheduler_throughput.csv, 100 nodes against 500"},
+    )
+    """CPU time of a cycle that is hit with 63 % of that probability: short ones slip through."""
     stall_seconds: float = field(
         default=0.010, metadata={"source": "upstream: Go's preemption slice, and CFS"}
     )
@@ -184,6 +189,11 @@ class SchedulerLaw:
         """Return the extra CPU seconds of work that ends a sleep."""
         p = self.params
         return p.wake_seconds * (1.0 - exp(-slept_seconds / p.wake_half_life_seconds))
+
+    def stall_probability(self, critical_seconds: float) -> float:
+        """Return how likely a cycle is descheduled while two threads want each core."""
+        p = self.params
+        return p.stall_ratio * (1.0 - exp(-critical_seconds / p.stall_onset_seconds))
 
     def critical_ratio(self, core_count: int) -> float:
         """Return elapsed over CPU time of a cycle's node work on an idle machine.

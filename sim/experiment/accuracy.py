@@ -24,9 +24,10 @@ from sim.base.yaml_strict import load_document
 from sim.costs.profile import PROFILES, Profile
 
 Row = Mapping[str, str]
-Values = Mapping[str, float]
+Values = Mapping[str, Any]
 Predictor = Callable[[Sequence[Row], Profile, int], Sequence[Values]]
-"""(rows, profile, seed) to one mapping column → value per row, in order.
+"""(rows, profile, seed) to one mapping column → number per row, in order; an entry ``error`` says
+why a row cannot be simulated.
 
 More mappings than rows are kinds that were predicted and not measured ("invented")."""
 
@@ -40,6 +41,7 @@ EXACT_COUNT_MIN = 20
 _ETCD = "sim.experiment.accuracy_etcd_files"
 _NODE = "sim.experiment.accuracy_nodes"
 _SERVER = "sim.experiment.accuracy_apiserver"
+_RECIPE = "sim.experiment.accuracy_recipe"
 
 REGISTRY: dict[str, str] = {
     "etcd_put_closed.csv": _ETCD,
@@ -53,6 +55,10 @@ REGISTRY: dict[str, str] = {
     "overlay_pod_sandbox.csv": _NODE,
     "overlay_remote_node_entries.csv": _NODE,
     "scheduler_throughput.csv": "sim.experiment.accuracy_scheduler",
+    "recipe_density_latency.csv": _RECIPE,
+    "recipe_density_cpu.csv": _RECIPE,
+    "recipe_density_requests.csv": _RECIPE,
+    "recipe_request_counts.csv": _RECIPE,
 }
 """File to the module whose ``PREDICTORS`` has it; every other file is looked for in the API
 server's module."""
@@ -338,6 +344,8 @@ def score_rows(
     ]
     for index, (row, values) in enumerate(zip(rows, predictions, strict=False)):
         conditions = describe(spec, row)
+        if "error" in values:  # why the row cannot be simulated
+            conditions = f"{conditions}: {values['error']}"
         for kind, column in kinds:
             measured = number(row.get(column))
             if math.isnan(measured):

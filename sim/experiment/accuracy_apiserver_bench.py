@@ -137,10 +137,11 @@ class Machine:
         seed: int,
         params: APIServerParams | None = None,
         replication_index: int = 0,
+        kept_tables: frozenset[str] = frozenset(),
     ) -> None:
         self.engine = Engine(seed, replication_index)
         names = frozenset(spec.name for spec in facts.ALL)
-        self.recorder = Recorder(facts.ALL, names)
+        self.recorder = Recorder(facts.ALL, names - kept_tables)
         self.host = Host(self.engine, "machine", CORE_COUNT)
         self.etcd = Etcd(
             self.engine,

@@ -67,6 +67,10 @@ class InstantAPIServer:
             return
         new = request.api_object
         assert new is not None
+        home = self._table("namespaces").get(("", new.namespace))
+        if getattr(home, "phase", "") == "Terminating":
+            request.code = 403
+            return
         if new.key in self._table(new.resource):
             request.code = 409
             return

@@ -25,6 +25,7 @@ from sim.base.objects import (
 from sim.components.controllers.base import (
     ERROR,
     OK,
+    REQUEUE,
     Controller,
     ControllerContext,
     Steps,
@@ -256,7 +257,11 @@ class EndpointSliceController(Controller):
 
 
 class EndpointsController(Controller):
-    """Legacy Endpoints: one object per service, the same work once more."""
+    """Legacy Endpoints: one object per service, the same work once more.
+
+    It does not write on an object older than its last write. **Source:** upstream
+    pkg/controller/endpoint/endpoints_controller.go, staleEndpointsTracker.
+    """
 
     name = "endpoint"
     service_account = "endpoint-controller"
@@ -269,6 +274,7 @@ class EndpointsController(Controller):
         self._services = membership.services
         self._endpoints = context.informer("endpoints")
         self._triggers = TriggerTimes()
+        self._written = WrittenRevisions(context)
         membership.listeners.append(self.queue.add)
         membership.triggers.append(self._triggers)
         self._endpoints.add_handler(self._endpoints_changed)
@@ -286,10 +292,13 @@ class EndpointsController(Controller):
         service = self._services.get(*key)
         if service is None:
             self._triggers.forget(key)
+            self._written.forget(key)
             gone = yield self.client.call(Request("delete", "endpoints", key[0], key[1]))
             return OK if gone.ok or gone.code == 404 else ERROR
         if service.selector is None:
             return OK
+        if not self._written.caught_up(key):
+            return REQUEUE
         trigger_seconds = self._triggers.take(service)
         ready: list[str] = []
         not_ready: list[str] = []
@@ -313,4 +322,5 @@ class EndpointsController(Controller):
         new.size_bytes = _SLICE_BASE_BYTES + _ADDRESS_BYTES * (len(good) + len(bad))
         request = Request(verb, "endpoints", new.namespace, new.name, api_object=new)
         response: Any = yield self.client.call(request)
+        self._written.wrote(key, response)
         return OK if response.ok else ERROR

@@ -96,7 +96,12 @@ class NamespaceController(Controller):
 
 
 class NamespaceContentController(Controller):
-    """Creates one object in every active namespace, and again if it is deleted."""
+    """Creates one object in every namespace, and again if it is deleted.
+
+    ``terminating_too``: it does not look whether the namespace is being deleted, and is refused
+    (403), as the publisher of the root CA is. **Source:** upstream
+    pkg/controller/certificates/rootcacertpublisher/publisher.go :: syncNamespace.
+    """
 
     def __init__(
         self,
@@ -106,19 +111,21 @@ class NamespaceContentController(Controller):
         account: str,
         resource: str,
         object_name: str,
+        terminating_too: bool,
     ) -> None:
         self.name = name
         self.service_account = account
         super().__init__(context, 1)
         self._resource = resource
         self._object_name = object_name
+        self._terminating_too = terminating_too
         self._namespaces = context.informer("namespaces")
         self._objects = context.informer(resource)
         self._namespaces.add_handler(self._namespace_changed)
         self._objects.add_handler(self._object_changed)
 
     def _namespace_changed(self, kind: str, new: Namespace, old: Namespace | None) -> None:
-        if kind != "DELETED":
+        if kind != "DELETED" and new.deletion_seconds < 0.0:
             self.queue.add(new.name)
 
     def _object_changed(self, kind: str, new: Generic, old: Generic | None) -> None:
@@ -128,7 +135,9 @@ class NamespaceContentController(Controller):
     def sync(self, key: str) -> Sync:
         """Create the object of one namespace if it is missing."""
         namespace = self._namespaces.get("", key)
-        if namespace is None or namespace.deletion_seconds >= 0.0:
+        if namespace is None:
+            return OK
+        if namespace.deletion_seconds >= 0.0 and not self._terminating_too:
             return OK
         if self._objects.get(key, self._object_name) is not None:
             return OK
@@ -136,7 +145,7 @@ class NamespaceContentController(Controller):
         response = yield self.client.call(
             Request("create", self._resource, key, new.name, api_object=new)
         )
-        return OK if response.ok or response.code in {404, 409} else ERROR
+        return OK if response.ok or response.code in {403, 404, 409} else ERROR
 
 
 def root_ca_publisher(context: ControllerContext) -> NamespaceContentController:
@@ -147,6 +156,7 @@ def root_ca_publisher(context: ControllerContext) -> NamespaceContentController:
         account="root-ca-cert-publisher",
         resource="configmaps",
         object_name="kube-root-ca.crt",
+        terminating_too=True,
     )
 
 
@@ -158,4 +168,5 @@ def service_account_controller(context: ControllerContext) -> NamespaceContentCo
         account="service-account-controller",
         resource="serviceaccounts",
         object_name="default",
+        terminating_too=False,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from sim.base.errors import UserError
-from sim.base.objects import Taint
+from sim.base.objects import LabelSelector, OwnerReference, Pod, ReplicaSet, Taint
 from sim.components.scheduler import SchedulerParams
 from sim.components.scheduler_params import with_configuration
 from sim.scheduling import ConfigurationError, SchedulerConfiguration, UserPlugins
@@ -327,3 +328,36 @@ def test_the_configuration_file_overrides_flags() -> None:
     wrong = replace(configuration, client_connection={"qps": "fast"})
     with pytest.raises(ConfigurationError, match=r"clientConnection\.qps"):
         with_configuration(SchedulerParams(), wrong)
+
+
+def test_pods_of_a_replica_set_are_spread_over_the_nodes_by_default() -> None:
+    """As measured: equal shares on all nodes, where equal pods without an owner pile up."""
+    rig = Rig()
+    for index in range(5):
+        rig.node(f"n{index}", cpu=64)
+    selector = LabelSelector((("app", "web"),))
+    template = rig.templates.template(
+        {
+            "metadata": {"namespace": "default", "labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "x"}]},
+        }
+    )
+    owner = ReplicaSet(
+        name="web", namespace="default", replica_count=20, selector=selector, template=template
+    )
+    rig.client.create(owner)
+    rig.start()
+    rig.run(1.0)
+    for index in range(20):
+        rig.client.create(
+            Pod(
+                name=f"web-{index}",
+                namespace="default",
+                labels=template.labels,
+                template=template,
+                owner=OwnerReference("ReplicaSet", "web", owner.uid),
+            )
+        )
+    rig.run(5.0)
+    placed = Counter(rig.stored(f"web-{index}").node_name for index in range(20))
+    assert placed == {f"n{index}": 4 for index in range(5)}
