@@ -139,14 +139,14 @@ class APIServerLaw:
     """Mean of that wait (exponential)."""
     crowd_saving_ratio: float = field(
         default=0.25,
-        metadata={"source": "fitted: recipe_density_cpu.csv, apiserver_cpu_s at raised client QPS"},
+        metadata={"source": "assumed: by hand, for recipe_density_cpu.csv at raised client QPS"},
     )
     """Share of the CPU of a piece of work that is saved while endlessly many goroutines wait to run
     and requests share their connections: frames and records are read and written in batches. Six
     hundred clients with connections of their own save nothing (apiserver_apf.csv)."""
     crowd_saving_half_count: float = field(
         default=60.0,
-        metadata={"source": "fitted: recipe_density_cpu.csv against apiserver_verbs_closed.csv"},
+        metadata={"source": "assumed: beyond what apiserver_verbs_closed.csv reaches"},
     )
     """Waiting goroutines at which half of it is saved."""
     rejection_seconds: float = field(
