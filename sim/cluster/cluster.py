@@ -37,7 +37,7 @@ GAUGE_INTERVAL_SECONDS = 1.0
 _SERVICE_ADDRESSES_FROM = 255
 """Lower addresses are for Services with fixed ones (kubernetes, kube-dns)."""
 MONITOR_INTERVAL_SECONDS = 30.0
-MONITOR_PODS_PER_SECOND = 2000.0
+MONITOR_PODS_PER_SECOND = 500.0
 """The monitor's own cost is bounded: it looks less often at a cluster with many pods."""
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +49,9 @@ from sim.engine.tables import Recorder
 
 __all__ = ["APIServer", "APIServerParams", "ReplicaGroup"]
 
-_ADOPT_RETRY_SECONDS = 0.5
+_ADOPT_RETRY_SECONDS: Final = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
-_TURN_SECONDS = 2e-6
+_TURN_SECONDS: Final = 2e-6
 """CPU of a wake-up that finds the process busy (assumed; what matters is its turn)."""
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.apiserver_fleets import Batch, FleetFanout
@@ -26,21 +26,21 @@ from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 from sim.engine.tables import Recorder
 
-PROGRESS_PERIOD_SECONDS = 0.1
+PROGRESS_PERIOD_SECONDS: Final = 0.1
 """**Source:** watch_progress.go :: progressRequestPeriod."""
-_PROGRESS_SECONDS = 1e-3
+_PROGRESS_SECONDS: Final = 1e-3
 """From a progress request to the notification in the watch stream (assumed: one round trip)."""
-_BUDGET_SECONDS_PER_SECOND = 0.05
-_BUDGET_MAX_SECONDS = 0.1
+_BUDGET_SECONDS_PER_SECOND: Final = 0.05
+_BUDGET_MAX_SECONDS: Final = 0.1
 """**Source:** time_budget.go :: refreshPerSecond, maxBudget."""
-_WINDOW_BYTES = 4 << 20
+_WINDOW_BYTES: Final = 4 << 20
 """**Source:** golang.org/x/net/http2 :: transportDefaultStreamFlow."""
-_CHUNKS_PER_LANE_COUNT = 16
-_PARK_COUNT = 64
+_CHUNKS_PER_LANE_COUNT: Final = 16
+_PARK_COUNT: Final = 64
 """Goroutines waiting to run from which on a collection parks those that serve watches. **Source:**
 Go runtime, mgcmark.go :: gcParkAssist; assumed number; measured: some watches of pods are ended per
 collection under full load (groundtruth/metrics: 38 in 19)."""
-_PARK_SECONDS = 0.22
+_PARK_SECONDS: Final = 0.22
 """How long a collection takes under full load. **Source:** groundtruth/metrics, apiserver:
 go_cpu_classes_gc_mark_dedicated, 4.24 s of one processor in 19 collections."""
 

@@ -8,7 +8,7 @@ fleet is told when each member gets them.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sim.components.apiserver_fanout import Fanout
 
 
-ROOMY_LANES_DIVISOR = 4
+ROOMY_LANES_DIVISOR: Final = 4
 """On a host with eight cores or more a fan-out to a fleet keeps a quarter of the processors busy
 (assumed): the senders wait for each other's locks and for the sockets."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import APIObject
 from sim.components.apiserver_facts import CommitFacts
@@ -13,9 +13,9 @@ from sim.components.priority_and_fairness_config import FlowSchema
 from sim.components.watch_cache import WatchCache
 from sim.costs.apiserver import RequestCost
 
-_FIRST_CLUSTER_IP = (10 << 24) + (100 << 16)
+_FIRST_CLUSTER_IP: Final = (10 << 24) + (100 << 16)
 """10.100.0.0, in the upper part of 10.96.0.0/12, which is used for unnamed addresses first."""
-_MUTATING_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_MUTATING_VERBS: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
 class Route:

@@ -8,7 +8,7 @@ etcd for its revision, waits until the cache has proved to be as new, and is ser
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sim.base.objects import APIObject, Key
 from sim.components.ports import Request, WatchEvent
@@ -17,10 +17,10 @@ from sim.components.watch_cache import WatchCache, filtered, matches
 if TYPE_CHECKING:
     from sim.components.apiserver import APIServer
 
-_LIST_RETRY_SECONDS = 1.0
+_LIST_RETRY_SECONDS: Final = 1.0
 """Between attempts to list from an etcd that has no leader (assumed)."""
 
-_ANSWER_TURN_COUNT = 1
+_ANSWER_TURN_COUNT: Final = 1
 """The connection's reader, which wakes the handler. **Source:** grpc-go, http2_client.go ::
 reader."""
 

@@ -14,16 +14,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sim.engine.host import HostProcess
 
-QUANTUM_SECONDS = 0.010
+QUANTUM_SECONDS: Final = 0.010
 """**Source:** Go runtime, proc.go :: forcePreemptNS."""
-_LANES_WITHOUT_LIMIT_COUNT = 64
+_LANES_WITHOUT_LIMIT_COUNT: Final = 64
 """On a host that is never contended (core_count 0)."""
 
-_SAVING_WEIGHT = 0.02
+_SAVING_WEIGHT: Final = 0.02
 """Weight of the last request in the share of requests whose connections others share (assumed)."""
 
 

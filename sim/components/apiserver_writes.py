@@ -9,7 +9,7 @@ so does a change that turns out to change nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sim.base.objects import APIObject, Generic, Namespace, Pod, Service
 from sim.components import registry
@@ -18,9 +18,9 @@ from sim.components.ports import Request, Write
 if TYPE_CHECKING:
     from sim.components.apiserver import APIServer
 
-_ATTEMPT_COUNT_MAX = 64
+_ATTEMPT_COUNT_MAX: Final = 64
 """Bound on re-runs of one write (assumed; upstream has none); then 409."""
-_ERROR_CODES = {"timeout": 504, "too many requests": 500, "no space": 500}
+_ERROR_CODES: Final = {"timeout": 504, "too many requests": 500, "no space": 500}
 
 
 class Writes:

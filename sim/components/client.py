@@ -9,6 +9,7 @@ on 429 (up to 10 tries), the CPU that the caller spends per call when it sits on
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from sim.base.objects import APIObject
 from sim.components.ports import APIEndpoint, Mutate, Request
@@ -16,7 +17,7 @@ from sim.engine.engine import Engine, Event
 from sim.engine.host import HostProcess
 from sim.engine.token_bucket import TokenBucket
 
-RETRY_COUNT_MAX = 10
+RETRY_COUNT_MAX: Final = 10
 
 
 class Client:

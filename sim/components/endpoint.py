@@ -7,7 +7,7 @@ balanced to until that replica goes away.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,9 @@ from sim.components.apiserver import APIServer
 from sim.components.ports import FleetWatcher, Request, Watcher
 from sim.engine.engine import Engine
 
-_CONNECTION_REFUSED_CODE = 503
-_NOWHERE = -1
-_RECONNECT_SECONDS = 1.2
+_CONNECTION_REFUSED_CODE: Final = 503
+_NOWHERE: Final = -1
+_RECONNECT_SECONDS: Final = 1.2
 """Mean of client-go's first back-off, 0.8 s with full jitter, for all members at once."""
 
 

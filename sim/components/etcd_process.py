@@ -12,13 +12,13 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Final
 
 from sim.costs.etcd import EtcdLaw
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 
-SCATTER_COUNT = 512
+SCATTER_COUNT: Final = 512
 """Entries of a table of factors."""
 
 

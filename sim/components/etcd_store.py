@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from sim.base.objects import RESOURCE_TYPES, APIObject, Key
 from sim.components.ports import WatchEvent, Write
 
-VERSION_OVERHEAD_BYTES = 150
+VERSION_OVERHEAD_BYTES: Final = 150
 """Key (about 80 B twice), revision and page headers of one stored version: assumed."""
-LEASE_KEY_COUNT_MAX = 1_000
-LEASE_WINDOW_SECONDS = 60.0
-LEASE_TTL_SECONDS = 3_660.0
+LEASE_KEY_COUNT_MAX: Final = 1_000
+LEASE_WINDOW_SECONDS: Final = 60.0
+LEASE_TTL_SECONDS: Final = 3_660.0
 """**Source:** `facts/model.md` d.5."""
 
 _NO_OBJECTS: Mapping[Key, APIObject] = {}

@@ -9,7 +9,7 @@ re-list (client-go back-off 0.8 s doubling to 30 s with full jitter).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 from sim.base.objects import APIObject, Key
 from sim.components.client import Client
@@ -19,8 +19,8 @@ from sim.engine.host import HostProcess
 
 T = TypeVar("T", bound=APIObject)
 
-_BACKOFF_BASE_SECONDS = 0.8
-_BACKOFF_MAX_SECONDS = 30.0
+_BACKOFF_BASE_SECONDS: Final = 0.8
+_BACKOFF_MAX_SECONDS: Final = 30.0
 
 
 class Informer(Generic[T]):

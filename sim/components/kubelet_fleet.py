@@ -11,6 +11,7 @@ Streams: ``kubelet/phases``, ``kubelet/restart`` and those of the parts.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ from sim.costs.kubelet import KubeletLawParams
 from sim.engine.engine import Engine
 from sim.engine.tables import Recorder
 
-PHASE_ROWS = 5
+PHASE_ROWS: Final = 5
 """Rows of the phases: volume populator, volume reconciler, PLEG, lease, node status."""
 
 

@@ -11,6 +11,7 @@ completed pod that is removed at once gets its event Killing and a GET (404), as
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from sim.base.objects import APIObject, Pod
 from sim.components.kubelet_client import FleetIdentities
@@ -34,9 +35,9 @@ _START: tuple[str, ...] = (
 _FINISH: tuple[str, ...] = ("get", "patch", "rest")
 _END: tuple[str, ...] = ("Killing", "get", "patch", "get", "delete")
 _VANISHED: tuple[str, ...] = ("Killing", "get")
-_RUNNING_FROM = 4
+_RUNNING_FROM: Final = 4
 """Step of the start at which the pod runs."""
-_STATUS_BYTES = 750
+_STATUS_BYTES: Final = 750
 """What a status version adds to the stored pod: conditions, container status, managed fields.
 **Source:** groundtruth README: 3.1 kB when it runs; a pod without status has 1.6 kB (assumed)."""
 

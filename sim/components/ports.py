@@ -8,14 +8,14 @@ commit → watch cache → watch delivery). Whoever wants to know of changes hol
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.base.objects import APIObject, Key
 
-TOO_SLOW = "too slow"
+TOO_SLOW: Final = "too slow"
 """Reason of a watch's end: its client or its connection did not keep up."""
 
 Mutate = Callable[[APIObject], APIObject | None]

@@ -14,6 +14,7 @@ dispatcher and opportunistic batching, which cannot engage with default plugins.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from sim.base.errors import Problem, UserError
 from sim.base.objects import APIObject, Pod, PodTemplate
@@ -44,11 +45,11 @@ from sim.scheduling.preemption import NOT_ELIGIBLE_POLICY, NOT_ELIGIBLE_TERMINAT
 
 __all__ = ["Scheduler", "SchedulerParams"]
 
-_USER = "system:kube-scheduler"
-_POLL_SECONDS = 0.1
+_USER: Final = "system:kube-scheduler"
+_POLL_SECONDS: Final = 0.1
 """client-go polls every 100 ms whether informers have synced. **Source:** WaitForCacheSync."""
-_OFFSET_MAX = 1 << 30
-_STALL_STEP_SECONDS = 3e-3
+_OFFSET_MAX: Final = 1 << 30
+_STALL_STEP_SECONDS: Final = 3e-3
 """A descheduled thread waits for one slice of another at least. **Source:** Linux, EEVDF slice."""
 
 

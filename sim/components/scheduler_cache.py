@@ -8,7 +8,7 @@ binding. **Source:** `facts/model.md` e.2 step 9.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import (
     RESOURCE_TYPES,
@@ -26,7 +26,7 @@ from sim.base.objects import (
 from sim.costs.scheduler import CycleShape, PodsPresent
 from sim.scheduling import ClusterState
 
-_SPREADING_OWNERS = frozenset({"ReplicaSet", "StatefulSet"})
+_SPREADING_OWNERS: Final = frozenset({"ReplicaSet", "StatefulSet"})
 """Controllers whose pods the default constraints spread. **Source:**
 pkg/scheduler/framework/plugins/helper/spread.go :: DefaultSelector."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import NEVER, Pod, PodTemplate
 from sim.components.scheduling_queue_params import SchedulingQueueParams
@@ -35,7 +35,7 @@ class ClusterEvent:
 Hint = Callable[["QueuedPod", ClusterEvent], bool]
 """Whether the event may make the pod schedulable, asked per rejecting plugin."""
 
-_LABELS = {
+_LABELS: Final = {
     "assigned_pod": "AssignedPod",
     "pod": "UnscheduledPod",
     "node": "Node",

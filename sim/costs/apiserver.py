@@ -20,13 +20,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import exp
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_VERBS = "fitted: apiserver_verbs_closed.csv"
-GZIP_THRESHOLD_BYTES = 131_072
+_VERBS: Final = "fitted: apiserver_verbs_closed.csv"
+GZIP_THRESHOLD_BYTES: Final = 131_072
 """**Source:** responsewriters/writers.go :: defaultGzipThresholdBytes."""
-_LIST = "fitted: apiserver_list.csv"
-SCATTERED_SECONDS = 1e-3
+_LIST: Final = "fitted: apiserver_list.csv"
+SCATTERED_SECONDS: Final = 1e-3
 """Piece of a job whose CPU scatters as a whole (assumed; a LIST is many such pieces)."""
 
 
