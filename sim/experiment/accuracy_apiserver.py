@@ -35,6 +35,7 @@ _POD_BYTES = 1600
 _WARM_UP_SECONDS = 0.3
 _MEASURED_SECONDS = 2.5
 _OPEN_REPLICATION_COUNT = 5
+_CLOSED_REPLICATION_COUNT = 3
 """A window of 3 s holds few garbage collections; the prediction is that of several runs."""
 _REQUEST_COUNT_MAX = 4000
 """Bound on the simulated window: enough for a p99."""
@@ -179,7 +180,14 @@ def _prediction(runs: Sequence[_Usage]) -> Prediction:
 
 def predict_verbs_closed(row: Mapping[str, str], profile: Profile, seed: int) -> Prediction:
     """Closed-loop clients of one verb (apiserver_verbs_closed.csv)."""
-    machine = Machine(profile, seed)
+    runs = range(_CLOSED_REPLICATION_COUNT)
+    return _prediction([_run_closed(row, profile, seed, index) for index in runs])
+
+
+def _run_closed(
+    row: Mapping[str, str], profile: Profile, seed: int, replication_index: int
+) -> _Usage:
+    machine = Machine(profile, seed, replication_index=replication_index)
     operation = _Operation(machine, row["op"], int(row.get("object_bytes") or 0))
     operation.preload(12_000)
     demand = operation.client_seconds(machine.load_law)
@@ -189,7 +197,7 @@ def predict_verbs_closed(row: Mapping[str, str], profile: Profile, seed: int) ->
     ]
     for client in clients:
         machine.engine.call_later(0.0, client.begin)
-    return _prediction([_measure(machine, clients, _MEASURED_SECONDS)])
+    return _measure(machine, clients, _MEASURED_SECONDS)
 
 
 def predict_verbs_open(row: Mapping[str, str], profile: Profile, seed: int) -> Prediction:

@@ -20,6 +20,7 @@ from sim.costs.profile import Profile
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 from sim.engine.tables import Recorder
+from sim.experiment.run import no_collector
 
 BUDGET_MICROSECONDS = 12.0
 REFERENCE_TIMEOUT_MICROSECONDS = 0.65
@@ -82,7 +83,8 @@ def run_writes(client_count: int, write_count: int) -> tuple[Engine, APIServer, 
 
     for index in range(client_count):
         renew(index, None)
-    engine.run(1e6)
+    with no_collector():  # as runs do
+        engine.run(1e6)
     return engine, server, done
 
 

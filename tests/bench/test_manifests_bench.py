@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from sim.base.objects import Node, Pod
-from sim.components.facts import FAULTS
+from sim.components import facts
+from sim.components.client import ClientFactory
+from sim.components.ports import Request
 from sim.engine.engine import Engine
 from sim.engine.tables import Recorder
 from sim.workload.arrivals import Rate
@@ -39,23 +41,21 @@ def test_convert_manifests(benchmark: Any, bench_size: Pick, shared_dir: Path) -
     assert benchmark(convert) == TOTALS[size]
 
 
-class _Client:
+class _Endpoint:
     """Answers every request after a millisecond, at the cost of one event."""
-
-    endpoint = None
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.count = 0
 
-    def client(self, *_: Any, **__: Any) -> _Client:
-        return self
-
-    def submit(self, request: Any) -> None:
+    def send(self, request: Request) -> None:
         self.count += 1
         request.code = 201
         request.result = request.api_object
-        self._engine.call_later(0.001, request.then, request)
+        self._engine.call_later(0.001, request.client.receive, request)
+
+    def watch(self, *_: object) -> None:
+        """Nothing ever happens."""
 
 
 @pytest.mark.benchmark(group="workload")
@@ -65,13 +65,14 @@ def test_create_pods_at_a_rate(benchmark: Any, bench_size: Pick) -> None:
 
     def create() -> tuple[bool, int]:
         engine = Engine(1)
-        client: Any = _Client(engine)
+        endpoint: Any = _Endpoint(engine)
         operation = CreatePods(count=count, rate=Rate(per_second=100.0))
         nobody: Any = None
         reader = ObjectReader(PodTemplates())
-        driver = WorkloadDriver(engine, Recorder([FAULTS]), client, [operation], reader, nobody)
+        clients = ClientFactory(engine, endpoint)
+        driver = WorkloadDriver(engine, Recorder(facts.ALL), clients, [operation], reader, nobody)
         driver.start()
         engine.run(1e9)
-        return driver.done, client.count
+        return driver.done, endpoint.count
 
     assert benchmark(create) == (True, count)
