@@ -66,7 +66,7 @@ def plot(points: Sequence[Point], path: Path) -> int:
     axes.set_ylabel("predicted")
     axes.set_title("Predicted against measured; bands 0.80-1.25 and 0.66-1.50")
     figure.tight_layout()
-    figure.savefig(path, dpi=130, metadata={"Software": None} if path.suffix == ".png" else None)
+    figure.savefig(path, dpi=110, metadata={"Software": None} if path.suffix == ".png" else None)
     plt.close(figure)
     return drawn_count
 
