@@ -221,7 +221,8 @@ def _priority_levels(derivation: Derivation, window: tuple[float, float]) -> lis
         busy = max(covered if count else 0.0, use or 0.0)
         parts = [f"requests queued during {_percent(covered)} of the time"] if count else []
         if use is not None:
-            parts.append(f"{_percent(use)} of its seats were taken")
+            borrowed = ", some of them borrowed," if use > 1.0 else ""
+            parts.append(f"{_percent(use)} of its own seats{borrowed} were taken")
         if refused:
             parts.append(f"{refused:,} requests were refused")
         evidence = " and ".join(parts)
