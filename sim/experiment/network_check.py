@@ -32,13 +32,28 @@ def check_network(params: ClusterParams) -> list[Problem]:
         except ValueError as error:
             problems.append(_malformed(key, text, error))
     problems += _overlaps(blocks)
-    return problems + _sizes(params, blocks)
+    return problems + _sizes(params, blocks) + _second_family(params)
+
+
+def _second_family(params: ClusterParams) -> list[Problem]:
+    """Return what is wrong with the IPv6 block of a dual-stack cluster."""
+    text, mask = params.network.pod_cidr_ipv6, params.network.node_cidr_mask_size_ipv6
+    if not text:
+        return []
+    try:
+        block = ipaddress.IPv6Network(text)
+    except ValueError as error:
+        return [_malformed("podCidrIpv6", text, error)]
+    if block.prefixlen > mask:
+        return [_too_small("podCidrIpv6", f"{block} holds no block of /{mask} for a node")]
+    return []
 
 
 def _malformed(key: str, text: str, error: ValueError) -> Problem:
-    hint = "an IPv4 block such as 10.0.0.0/8"
+    second = key == "podCidrIpv6"
+    hint = "an IPv6 block such as fd00:10::/48" if second else "an IPv4 block such as 10.0.0.0/8"
     if "host bits" in str(error):
-        hint = f"the block is {ipaddress.IPv4Network(text, strict=False)}"
+        hint = f"the block is {ipaddress.ip_network(text, strict=False)}"
     message = f"{text!r} is not an address block"
     return Problem(code="E013", message=message, file=f"{_PLACE}.{key}", hint=hint)
 

@@ -170,6 +170,8 @@ def test_anchors_and_merge_keys_of_manifests_are_kubectl_s() -> None:
     ("profile=p.yaml", "no such file"), ("cluster.network.podCidr=hello", "not an address block"),
     ("cluster.network.podCidr=10.0.0.1/16", "the block is 10.0.0.0/16"),
     ("cluster.network.podCidr=10.0.0.0/28", "holds no block of /24"),
+    ("cluster.network.podCidrIpv6=10.0.0.0/8", "an IPv6 block such as"),
+    ("cluster.network.podCidrIpv6=fd00::/96", "holds no block of /64"),
     ("cluster.network.serviceCidr=10.0.0.0/30", "that of DNS"),
     ("cluster.network.nodeCidr=10.1.0.0/30", "4 addresses for 4 nodes"),
     ("cluster.network.serviceCidr=10.4.0.0/16", "overlaps with podCidr"),
