@@ -2,7 +2,7 @@
 
 `python -m sim.native_build` (``make setup`` does it) compiles the modules named here with mypyc
 into ``build/native`` beside the package. They are the same modules: same sources, same results to
-the last bit, two to three times as fast. They are used only if they were made from exactly the
+the last bit, about twice as fast. They are used only if they were made from exactly the
 sources that lie here, and not at all with ``KUBESIM_NATIVE=0``; without them Python interprets
 the sources as usual.
 """
@@ -33,8 +33,7 @@ _COMPONENTS = (
     "apiserver_fleets", "apiserver_parts", "apiserver_reads", "apiserver_runqueue",
     "apiserver_widths", "apiserver_writes", "client", "container_runtime", "endpoint", "etcd",
     "etcd_backend", "etcd_endpoint", "etcd_faults", "etcd_member", "etcd_process", "etcd_raft",
-    "etcd_reads",
-    "etcd_store", "etcd_watch", "events", "facts", "informer", "kubelet_client",
+    "etcd_reads", "etcd_store", "etcd_watch", "events", "facts", "informer", "kubelet_client",
     "kubelet_containers", "kubelet_context", "kubelet_events", "kubelet_faults",
     "kubelet_fleet", "kubelet_nodes", "kubelet_pleg", "kubelet_pods", "kubelet_record",
     "kubelet_simulated", "kubelet_status", "kubelet_stop", "kubelet_tokens", "overlay_ipam",

@@ -21,7 +21,7 @@ _COMPILER_FLAGS = "-g0"
 
 
 def build() -> None:
-    """Compile `native.MODULES` into `native.FOLDER`, unless that is done.
+    """Compile `native.MODULES` into `native.FOLDER`, in place of what is there.
 
     Raises:
         ImportError: mypyc or setuptools is missing.
@@ -71,7 +71,7 @@ def main() -> int:
     if native.is_usable():
         return 0
     if shutil.which(os.environ.get("CC", "cc")) is None:
-        print("no C compiler: the simulator runs interpreted, two to three times slower")
+        print("no C compiler: the simulator runs interpreted, about half as fast")
         return 0
     native.MANIFEST.unlink(missing_ok=True)
     print(f"compiling {len(native.MODULES)} modules, once; this takes a minute or two", flush=True)

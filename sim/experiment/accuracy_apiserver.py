@@ -190,14 +190,18 @@ def _run_closed(
     machine = Machine(profile, seed, replication_index=replication_index)
     operation = _Operation(machine, row["op"], int(row.get("object_bytes") or 0))
     operation.preload(12_000)
-    demand = operation.client_seconds(machine.load_law)
-    clients = [
-        LoadClient(machine, f"load-{index}", _MASTERS, demand, operation.make)
-        for index in range(int(row["clients"]))
-    ]
+    clients = _load_clients(machine, operation, int(row["clients"]))
     for client in clients:
         machine.engine.call_later(0.0, client.begin)
     return _measure(machine, clients, _MEASURED_SECONDS)
+
+
+def _load_clients(machine: Machine, operation: _Operation, count: int) -> list[LoadClient]:
+    demand = operation.client_seconds(machine.load_law)
+    return [
+        LoadClient(machine, f"load-{index}", _MASTERS, demand, operation.make)
+        for index in range(count)
+    ]
 
 
 def predict_verbs_open(row: Mapping[str, str], profile: Profile, seed: int) -> Prediction:
@@ -212,13 +216,9 @@ def _run_open(
     machine = Machine(profile, seed, replication_index=replication_index)
     operation = _Operation(machine, row["op"], 1024)
     operation.preload(0)
-    demand = operation.client_seconds(machine.load_law)
     engine = machine.engine
     rate = float(row["rate_per_s"])
-    pool = [
-        LoadClient(machine, f"load-{index}", _MASTERS, demand, operation.make)
-        for index in range(512)
-    ]
+    pool = _load_clients(machine, operation, 512)
     arrivals = engine.stream("arrivals")
     lateness = engine.stream("timer")
     turn = [0]
