@@ -123,7 +123,7 @@ class Cluster:
         for scheduler in self.schedulers:
             scheduler.start()
         self.sampler.start()
-        self.engine.call_later(MONITOR_INTERVAL_SECONDS, self._observe)
+        self.engine.after(MONITOR_INTERVAL_SECONDS, self._observe)
         self.driver.start()
 
     def _write_initial_transitions(self) -> None:
@@ -136,7 +136,7 @@ class Cluster:
     def _observe(self, _: None) -> None:
         self.monitor.observe()
         pods_count = len(self.etcd.objects("pods"))
-        self.engine.call_later(
+        self.engine.after(
             max(MONITOR_INTERVAL_SECONDS, pods_count / MONITOR_PODS_PER_SECOND), self._observe
         )
 

@@ -45,11 +45,11 @@ class GaugeSampler:
         """Begin to sample."""
         self._last_seconds = self._engine.now
         self._previous = [read() for _, _, read, _, _ in self._rates]
-        self._engine.call_later(self.interval_seconds, self._tick)
+        self._engine.after(self.interval_seconds, self._tick)
 
     def _tick(self, _: None) -> None:
         self.sample()
-        self._engine.call_later(self.interval_seconds, self._tick)
+        self._engine.after(self.interval_seconds, self._tick)
 
     def sample(self) -> None:
         """Write one row per gauge for the time since the last sample."""

@@ -164,7 +164,7 @@ class APIServer:
         ready_seconds = engine.now + self.params.startup_seconds
 
         def loaded(_: None) -> None:
-            engine.call_at(ready_seconds, serve)
+            engine.at(ready_seconds, serve)
 
         def serve(_: None) -> None:
             self.serving = True
@@ -219,11 +219,11 @@ class APIServer:
                 seconds = self.express_seconds(demand_seconds)
                 if seconds >= 0.0:
                     self._arrive(request, route, self.engine.now + network_seconds)
-                    self.engine.call_later(network_seconds + seconds, route.handle, request)
+                    self.engine.after(network_seconds + seconds, route.handle, request)
                     return
                 route.level.drop_light()
         if network_seconds > 0.0:
-            self.engine.call_later(network_seconds, self.receive, request)
+            self.engine.after(network_seconds, self.receive, request)
         else:
             self.receive(request)
 
@@ -263,7 +263,7 @@ class APIServer:
         """Take a request off the network."""
         if not self.serving:
             request.code, request.result = 503, None
-            self.engine.call_later(
+            self.engine.after(
                 self.params.network_seconds, request.client.receive, request
             )
             return
@@ -354,7 +354,7 @@ class APIServer:
             request.seats = ticket.seats
             queue = self._run_queue
             if queue.busy_count < queue.limit_count:
-                self.engine.call_later(self.law.wake_seconds, self._awoken, request)
+                self.engine.after(self.law.wake_seconds, self._awoken, request)
             else:
                 self._awoken(request)
             return
@@ -406,7 +406,7 @@ class APIServer:
                     self.process.run(law.spin_ratio * cold_seconds, _ignore)
         if 0 < cores <= host.running_count and self._stalls.uniform() < law.stall_ratio:
             wait_seconds = self._stalls.exponential(law.stall_seconds)
-            self.engine.call_later(wait_seconds, self._run_late, (demand_seconds, then, argument))
+            self.engine.after(wait_seconds, self._run_late, (demand_seconds, then, argument))
             return
         self._submit(self._charged(demand_seconds), then, argument)
 
@@ -552,7 +552,7 @@ class APIServer:
         )
         request.state = None  # a ticket knows its request: no cycle is left behind
         if network + ahead_seconds > 0.0:
-            self.engine.call_later(network + ahead_seconds, request.client.receive, request)
+            self.engine.after(network + ahead_seconds, request.client.receive, request)
         else:
             request.client.receive(request)
 
@@ -569,7 +569,7 @@ class APIServer:
         cache = self.fanout.cache(fleet.resource)
         if not self.serving or not cache.initialized:
             retry = partial(self._adopt_later, fleet, members)
-            self.engine.call_later(_ADOPT_RETRY_SECONDS, retry, known)
+            self.engine.after(_ADOPT_RETRY_SECONDS, retry, known)
             return
         cost = self.law.request_cost("watch", fleet.resource, "")
         each = cost.authentication_seconds + cost.before_seconds + cost.after_seconds
@@ -592,7 +592,7 @@ class APIServer:
             return
         self.unwatch(watcher)
         if watcher.on_close is not None:
-            self.engine.call_later(self.params.network_seconds, watcher.on_close, reason)
+            self.engine.after(self.params.network_seconds, watcher.on_close, reason)
 
 
 def _ignore(_: object) -> None:

@@ -31,17 +31,17 @@ class Background:
     def start(self) -> None:
         """Begin all periodic work."""
         params = self._server.params
-        self._engine.call_later(_HOUSEKEEPING_PERIOD_SECONDS, self._keep_house)
-        self._engine.call_later(_BOOKMARK_PERIOD_SECONDS, self._bookmark)
-        self._engine.call_later(params.etcd_compaction_interval_seconds, self._compact)
-        self._engine.call_later(self._check_period_seconds(), self._check)
+        self._engine.after(_HOUSEKEEPING_PERIOD_SECONDS, self._keep_house)
+        self._engine.after(_BOOKMARK_PERIOD_SECONDS, self._bookmark)
+        self._engine.after(params.etcd_compaction_interval_seconds, self._compact)
+        self._engine.after(self._check_period_seconds(), self._check)
 
     def _keep_house(self, _: None) -> None:
         server = self._server
         if server.serving:
             work = server.law.housekeeping_ratio * _HOUSEKEEPING_PERIOD_SECONDS
             server.process.run(work, _ignore)
-        self._engine.call_later(_HOUSEKEEPING_PERIOD_SECONDS, self._keep_house)
+        self._engine.after(_HOUSEKEEPING_PERIOD_SECONDS, self._keep_house)
 
     def _bookmark(self, _: None) -> None:
         server = self._server
@@ -50,7 +50,7 @@ class Background:
             self.bookmark_count += count
             if count:
                 server.process.run(count * server.fanout.law.bookmark_seconds, _ignore)
-        self._engine.call_later(_BOOKMARK_PERIOD_SECONDS, self._bookmark)
+        self._engine.after(_BOOKMARK_PERIOD_SECONDS, self._bookmark)
 
     def _compact(self, _: None) -> None:
         """Have etcd forget what is older than one interval; one replica of the group does it."""
@@ -64,7 +64,7 @@ class Background:
         if server.serving and due and revision and compact is not None:
             group.last_compaction_seconds = now
             compact(revision)
-        self._engine.call_later(interval, self._compact)
+        self._engine.after(interval, self._compact)
 
     def _check_period_seconds(self) -> float:
         return self._server.params.consistency_check_period_seconds * (
@@ -77,7 +77,7 @@ class Background:
         if server.serving:
             resources = [name for name, cache in server.fanout.caches.items() if cache.objects]
             self._check_next(iter(resources))
-        self._engine.call_later(self._check_period_seconds(), self._check)
+        self._engine.after(self._check_period_seconds(), self._check)
 
     def _check_next(self, resources: Iterator[str]) -> None:
         resource = next(resources, None)

@@ -110,7 +110,7 @@ class Fanout:
         """Forget everything in memory: the process has died."""
         self.generation += 1
         for then, argument in self.run_queue.flush():
-            self._engine.call_later(0.0, then, argument)  # requests are answered with an error
+            self._engine.after(0.0, then, argument)  # requests are answered with an error
         self._incoming = []
         self._filling = False
         self._waiting = []
@@ -209,7 +209,7 @@ class Fanout:
             self._progress_armed = True
             due_seconds = self._progress_last_seconds + PROGRESS_PERIOD_SECONDS
             wait_seconds = max(0.0, due_seconds - self._engine.now) + _PROGRESS_SECONDS
-            self._engine.call_later(wait_seconds, self._progress, self.generation)
+            self._engine.after(wait_seconds, self._progress, self.generation)
 
     def _progress(self, generation: int) -> None:
         self._progress_armed = False
@@ -221,7 +221,7 @@ class Fanout:
             self._wake()
             if self._waiting:
                 self._progress_armed = True
-                self._engine.call_later(PROGRESS_PERIOD_SECONDS, self._progress, generation)
+                self._engine.after(PROGRESS_PERIOD_SECONDS, self._progress, generation)
 
     def _wake(self) -> None:
         left = []
@@ -304,7 +304,7 @@ class Fanout:
         # a connection is ordered: what is sent later never arrives earlier
         state.due_seconds = max(state.due_seconds, self._engine.now + seconds)
         work = (self.generation, batch, watcher, events, process is watcher.process)
-        self._engine.call_at(state.due_seconds, self._express_arrived, work)
+        self._engine.at(state.due_seconds, self._express_arrived, work)
         return True
 
     def _express_arrived(
@@ -338,7 +338,7 @@ class Fanout:
         """A collection begins: who allocates much more than it marks has to wait for its end."""
         if not self._parked and len(self.run_queue) >= _PARK_COUNT:
             self._parked = True
-            self._engine.call_later(_PARK_SECONDS, self._unpark, self.generation)
+            self._engine.after(_PARK_SECONDS, self._unpark, self.generation)
 
     def _unpark(self, generation: int) -> None:
         if generation != self.generation:
@@ -359,7 +359,7 @@ class Fanout:
         self._budget_seconds = min(self._budget_seconds + gained, _BUDGET_MAX_SECONDS)
         self._budget_last_seconds = now
         patience, self._budget_seconds = self._budget_seconds, 0.0
-        self._engine.call_later(patience, self._still_blocked, watcher)
+        self._engine.after(patience, self._still_blocked, watcher)
 
     def _still_blocked(self, watcher: Watcher) -> None:
         state = watcher.state
@@ -395,7 +395,7 @@ class Fanout:
         for watcher, _ in arrivals:
             due_seconds = max(due_seconds, watcher.state.due_seconds)
         if due_seconds > self._engine.now:
-            self._engine.call_at(due_seconds, self._arrived, (batch, arrivals))
+            self._engine.at(due_seconds, self._arrived, (batch, arrivals))
         else:
             self._arrived((batch, arrivals))
 

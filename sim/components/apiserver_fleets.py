@@ -131,7 +131,7 @@ class FleetFanout:
             due_seconds = self._own_due_seconds.get(id(fleet), 0.0)
             due_seconds = max(due_seconds, now + demand + self._network_seconds)
             self._own_due_seconds[id(fleet)] = due_seconds
-            self._engine.call_at(due_seconds, self._express_own, work)
+            self._engine.at(due_seconds, self._express_own, work)
 
     def _express_own(
         self, argument: tuple[int, Batch, FleetWatcher, list[tuple[int, WatchEvent]]]
@@ -147,7 +147,7 @@ class FleetFanout:
         due_seconds = self._engine.now + self._network_seconds
         due_seconds = max(due_seconds, self._own_due_seconds.get(id(argument[2]), 0.0))
         if due_seconds > self._engine.now:
-            self._engine.call_at(due_seconds, self._arrived_own, argument)
+            self._engine.at(due_seconds, self._arrived_own, argument)
         else:
             self._arrived_own(argument)
 
@@ -220,7 +220,7 @@ class FleetFanout:
             times[mask] = reached
         batch.note_span(first - batch.time_seconds, last - batch.time_seconds)
         work = (batch, fleet, events, times, count)
-        self._engine.call_later(first - now, self._arrived_all, work)
+        self._engine.after(first - now, self._arrived_all, work)
 
     def _arrived_all(
         self, argument: tuple[Batch, FleetWatcher, list[WatchEvent], Any, int]

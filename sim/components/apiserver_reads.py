@@ -228,7 +228,7 @@ class Reads:
         if generation != server.fanout.generation:
             return
         if error:
-            server.engine.call_later(_LIST_RETRY_SECONDS, self._list_again, answer[0])
+            server.engine.after(_LIST_RETRY_SECONDS, self._list_again, answer[0])
             return
         work = sum(server.fanout.law.fill(item.size_bytes) for item in found)
         server.process.run(work, self._filled, (resource, generation, found, revision))

@@ -65,7 +65,7 @@ class Client:
             wait_seconds = bucket.reserve(now)
             if wait_seconds > 0.0:
                 request.limiter_wait_seconds = wait_seconds
-                engine.call_later(wait_seconds, self._send, request)
+                engine.after(wait_seconds, self._send, request)
                 return
         self._send(request)
 
@@ -82,7 +82,7 @@ class Client:
             self.rejected_count += 1
             if request.attempt_count < RETRY_COUNT_MAX:
                 request.attempt_count += 1
-                self._engine.call_later(max(1.0, request.retry_after_seconds), self._send, request)
+                self._engine.after(max(1.0, request.retry_after_seconds), self._send, request)
                 return
         self.in_flight_count -= 1
         if request.then is not None:

@@ -199,7 +199,7 @@ class CoreDNS:
         """List and watch; begin to answer."""
         for replica in self._replicas:
             replica.start()
-        self._engine.call_later(self.params.interval_seconds, self._interval)
+        self._engine.after(self.params.interval_seconds, self._interval)
 
     # Records.
 
@@ -227,7 +227,7 @@ class CoreDNS:
         seconds = params.interval_seconds
         names = self._running_pod_count() * params.names_per_pod_per_second
         self._answer(names * self.queries_per_name, seconds)
-        self._engine.call_later(seconds, self._interval)
+        self._engine.after(seconds, self._interval)
 
     def _answer(self, rate_per_second: float, seconds: float) -> None:
         """Serve one interval as a fluid queue on top of the steady state's waiting time."""

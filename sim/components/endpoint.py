@@ -83,7 +83,7 @@ class LoadBalancer:
         request.code = _CONNECTION_REFUSED_CODE
         request.result = None
         network = self.replicas[0].params.network_seconds
-        self._engine.call_later(2.0 * network, request.client.receive, request)
+        self._engine.after(2.0 * network, request.client.receive, request)
 
     def watch(
         self,
@@ -102,7 +102,7 @@ class LoadBalancer:
             return
         request.result = (watcher, then)
         network = replica.params.network_seconds
-        self._engine.call_later(network, replica.receive, request)
+        self._engine.after(network, replica.receive, request)
 
     def watch_fleet(self, watcher: FleetWatcher) -> None:
         """Register the watches of a fleet, its members spread over the replicas."""
@@ -120,7 +120,7 @@ class LoadBalancer:
                 known = replica.fanout.cache(fleet.resource).as_delivered()
                 fleet.replica_index[members] = _NOWHERE
                 self._lost.append((fleet, members, known))
-        self._engine.call_later(_RECONNECT_SECONDS, self._reconnect)
+        self._engine.after(_RECONNECT_SECONDS, self._reconnect)
 
     def _reconnect(self, _: object) -> None:
         serving = [replica for replica in self.replicas if replica.serving]

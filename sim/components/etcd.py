@@ -181,7 +181,7 @@ class Etcd:
         if self.direct:
             self.arrive(write, frontend)
         elif not self._express(write, frontend):
-            engine.call_later(
+            engine.after(
                 self.client_link.sample_seconds(),
                 lambda item: self.arrive(item, frontend),
                 write,
@@ -204,7 +204,7 @@ class Etcd:
         if seconds < 0.0:
             return False
         frontend.busy_count += 1
-        self.engine.call_later(
+        self.engine.after(
             self.client_link.sample_seconds() + seconds,
             self._received,
             (frontend, [item], size_bytes, member.term),
@@ -418,7 +418,7 @@ class Etcd:
         if self.direct:
             self.respond(writes)
         else:
-            self.engine.call_later(self.client_link.sample_seconds(), self.respond, writes)
+            self.engine.after(self.client_link.sample_seconds(), self.respond, writes)
 
     def respond(self, writes: list[Write]) -> None:
         """Hand answers over to the clients: the end of each write here."""
@@ -441,9 +441,9 @@ class Etcd:
         write.error = error
         self.failed_count += 1
         if self.direct:
-            self.engine.call_later(0.0, self.respond, [write])
+            self.engine.after(0.0, self.respond, [write])
         else:
-            self.engine.call_later(self.client_link.sample_seconds(), self.respond, [write])
+            self.engine.after(self.client_link.sample_seconds(), self.respond, [write])
 
     def _raise_no_space(self) -> None:
         self.no_space = True
@@ -511,7 +511,7 @@ class Etcd:
             self._take(frontend, read)
         elif not self._express(read, frontend):
             target = frontend
-            self.engine.call_later(
+            self.engine.after(
                 self.client_link.sample_seconds(), lambda item: self._take(target, item), read
             )
 
@@ -522,12 +522,12 @@ class Etcd:
         self.backend.compact(revision)
 
     def _lease_made(self) -> None:
-        self.engine.call_later(LEASE_TTL_SECONDS, self._expire_lease)
+        self.engine.after(LEASE_TTL_SECONDS, self._expire_lease)
 
     def _expire_lease(self, _: None) -> None:
         """Propose the revocation of the oldest lease."""
         if self.raft.leader is None:
-            self.engine.call_later(1.0, self._expire_lease)
+            self.engine.after(1.0, self._expire_lease)
             return
         revocation = Write(_REVOKE, ("", ""), -1, None, 64, _ignore)
         revocation.proposed_seconds = self.engine.now

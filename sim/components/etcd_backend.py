@@ -66,7 +66,7 @@ class Backend:
             self._armed = True
             interval = self._interval_seconds
             since = self._engine.now - self._ended_seconds
-            self._engine.call_later(interval - since % interval, self._tick)
+            self._engine.after(interval - since % interval, self._tick)
 
     def force(self, put_count: int) -> None:
         """Commit as soon as the present apply round has ended (deletions in the database)."""
@@ -115,7 +115,7 @@ class Backend:
         if epoch != self._raft.epoch:
             return
         duration = leader.backend_sync_seconds(page_bytes)
-        self._engine.call_later(duration, self._done, (epoch, leader, count))
+        self._engine.after(duration, self._done, (epoch, leader, count))
 
     def _done(self, work: tuple[int, Member, int]) -> None:
         epoch, leader, count = work
@@ -169,7 +169,7 @@ class Backend:
         if not self.stalled:
             self._try()
         if steps > 1:
-            self._engine.call_later(COMPACTION_PAUSE_SECONDS, self._compact_step, steps - 1)
+            self._engine.after(COMPACTION_PAUSE_SECONDS, self._compact_step, steps - 1)
             return
         self._compacting.pop(0)
         if self._compacting:

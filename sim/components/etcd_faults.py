@@ -51,7 +51,7 @@ class FaultControl:
             self._held += writes
             return
         self._orphans.update(writes)
-        self._etcd.engine.call_later(
+        self._etcd.engine.after(
             self._etcd.params.request_timeout_seconds, self._time_out, list(writes)
         )
 
@@ -85,7 +85,7 @@ class FaultControl:
         if etcd.raft.link.free:
             self._forwarded(work)
         else:
-            etcd.engine.call_later(etcd.raft.link.sample_seconds(), self._forwarded, work)
+            etcd.engine.after(etcd.raft.link.sample_seconds(), self._forwarded, work)
 
     def _forwarded(self, work: tuple[Member, int, list[Write], int]) -> None:
         leader = work[0]
@@ -125,7 +125,7 @@ class FaultControl:
             if etcd.raft.link.free:
                 self._apply_at_follower(work)
             else:
-                etcd.engine.call_later(
+                etcd.engine.after(
                     etcd.raft.link.sample_seconds(), self._apply_at_follower, work
                 )
         return own
@@ -155,7 +155,7 @@ class FaultControl:
             leader.run(wake, 0.0, then, work)
         else:
             there_and_back = 2.0 * etcd.raft.link.sample_seconds()
-            etcd.engine.call_later(
+            etcd.engine.after(
                 there_and_back, lambda item: leader.run(wake, 0.0, then, item), work
             )
 
@@ -183,7 +183,7 @@ class FaultControl:
         if raft.leader is member:
             self._lose_leader()
         elif raft.leader is not None and not raft.has_quorum():
-            etcd.engine.call_later(
+            etcd.engine.after(
                 etcd.params.election_timeout_seconds, self._step_down, raft.epoch
             )
 
@@ -354,7 +354,7 @@ class FaultControl:
             self._release()
             return
         if raft.uncommitted or raft.pending or etcd.applied_index < raft.commit_index:
-            etcd.engine.call_later(_RETRY_SECONDS, self._hand_over, member)
+            etcd.engine.after(_RETRY_SECONDS, self._hand_over, member)
             return
         raft.settle()
         followers = [item for item in raft.followers if item.alive]
@@ -366,7 +366,7 @@ class FaultControl:
             + member.vote_sync_seconds()
             + 4.0 * (etcd.law.params.read_index_wake_seconds + self._cold_seconds())
         )
-        etcd.engine.call_later(duration, self._handed_over, (member, best))
+        etcd.engine.after(duration, self._handed_over, (member, best))
 
     def _handed_over(self, pair: tuple[Member, Member]) -> None:
         member, best = pair
@@ -403,7 +403,7 @@ class FaultControl:
             size_bytes = float(etcd.store.database_bytes)
         duration = size_bytes / SNAPSHOT_BYTES_PER_SECOND + member.vote_sync_seconds()
         etcd.fault("member restarted", f"member {index}, {missing} entries behind")
-        etcd.engine.call_later(duration, self._rejoin, member)
+        etcd.engine.after(duration, self._rejoin, member)
 
     def _rejoin(self, member: Member) -> None:
         etcd = self._etcd

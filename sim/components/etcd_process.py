@@ -113,7 +113,7 @@ class GoProcess:
             if stream.uniform() < params.stall_ratio * share:
                 work = (demand * self.crowding_ratio, then, argument)
                 wait_seconds = stream.exponential(params.stall_seconds)
-                self._engine.call_later(wait_seconds, self._late, work)
+                self._engine.after(wait_seconds, self._late, work)
                 return
         demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * SCATTER_COUNT)]
         self._awake_seconds = now + demand

@@ -113,10 +113,10 @@ class RaftGroup:
         if ready_seconds >= 0.0:
             ready_seconds += batch.fsync_seconds
             self._expect(batch, answers, engine.now + ready_seconds)
-            engine.call_later(ready_seconds, self._synced_and_ready, batch)
+            engine.after(ready_seconds, self._synced_and_ready, batch)
         else:
             self._expect(batch, answers, -1.0)
-            engine.call_later(batch.fsync_seconds, self._returned, batch)
+            engine.after(batch.fsync_seconds, self._returned, batch)
 
     def _expect(self, batch: Batch, answers: list[Answer], ready_seconds: float) -> None:
         """Plan for answers that are on their way: an event only for what makes the quorum.
@@ -134,12 +134,12 @@ class RaftGroup:
         engine = self._engine
         if ready_seconds < 0.0 or len(answers) < len(self.followers):
             for answer in answers:
-                engine.call_at(answer.seconds, self._answered)
+                engine.at(answer.seconds, self._answered)
             return
         needed_count = self.quorum_count - 1
         with_leader_seconds = answers[needed_count - 1].seconds
         if len(answers) > needed_count and answers[needed_count].seconds < ready_seconds:
-            engine.call_at(answers[needed_count].seconds, self._answered)
+            engine.at(answers[needed_count].seconds, self._answered)
         elif with_leader_seconds > ready_seconds:
             batch.quorum_seconds = with_leader_seconds
 
@@ -158,9 +158,9 @@ class RaftGroup:
                 seconds = leader.express_seconds(wake, apply_seconds + self.take_debt())
                 assert seconds >= 0.0, "a host with room has none"
                 batch.agreed = True
-                self._engine.call_at(batch.quorum_seconds + seconds, self._answered)
+                self._engine.at(batch.quorum_seconds + seconds, self._answered)
                 return
-        self._engine.call_at(batch.quorum_seconds, self._answered)
+        self._engine.at(batch.quorum_seconds, self._answered)
 
     def settle(self) -> None:
         """Take note of the answers that have arrived by now."""
@@ -188,7 +188,7 @@ class RaftGroup:
     def hear_every_answer(self) -> None:
         """A member has died, plans are void: each answer still on its way gets an event."""
         for answer in self._answers:
-            self._engine.call_at(answer.seconds, self._answered)
+            self._engine.at(answer.seconds, self._answered)
 
     def _ready_demand(self, batch: Batch) -> tuple[float, float]:
         """Return (wake-up, work) of the loop's way back from a sync; pays the debts."""
@@ -228,7 +228,7 @@ class RaftGroup:
             wait_seconds = leader.sync_stall_seconds(self._present_count())
             if wait_seconds > 0.0:
                 batch.fsync_seconds += wait_seconds
-                self._engine.call_later(wait_seconds, self._synced, batch)
+                self._engine.after(wait_seconds, self._synced, batch)
                 return
         self._synced(batch)
 
@@ -304,7 +304,7 @@ class RaftGroup:
                 answers.append(Answer(seconds, follower, batch))
                 return
         follower.slow_until_seconds = max(due, follower.free_seconds)
-        engine.call_at(follower.slow_until_seconds, self._receive, (follower, follower.term, batch))
+        engine.at(follower.slow_until_seconds, self._receive, (follower, follower.term, batch))
 
     def _receive(self, message: tuple[Member, int, Batch]) -> None:
         follower, term, batch = message
@@ -352,7 +352,7 @@ class RaftGroup:
     def _write(self, work: tuple[Member, int, Batch | None, int, int]) -> None:
         follower, term, _, _, size_bytes = work
         if term == follower.term:
-            self._engine.call_later(follower.sync_seconds(size_bytes), self._written, work)
+            self._engine.after(follower.sync_seconds(size_bytes), self._written, work)
 
     def _written(self, work: tuple[Member, int, Batch | None, int, int]) -> None:
         follower, term, batch, count, _ = work
@@ -366,7 +366,7 @@ class RaftGroup:
             if self.link.free:
                 self._acknowledged(acknowledgement)
             else:
-                self._engine.call_later(
+                self._engine.after(
                     self.link.sample_seconds(), self._acknowledged, acknowledgement
                 )
         if follower.inbox:
@@ -434,7 +434,7 @@ class RaftGroup:
         wake = self.law.params.read_index_wake_seconds
         express_seconds = self._express_confirm_seconds(leader, alive, wake)
         if express_seconds >= 0.0:
-            self._engine.call_later(express_seconds, then, argument)
+            self._engine.after(express_seconds, then, argument)
             return
         state = [self.quorum_count - 1]
         there_seconds = 0.0 if self.link.free else self.link.sample_seconds()
@@ -448,11 +448,11 @@ class RaftGroup:
             follower.run(wake, 0.0, answered if self.link.free else back, None)
 
         def back(_: object) -> None:
-            self._engine.call_later(self.link.sample_seconds(), answered)
+            self._engine.after(self.link.sample_seconds(), answered)
 
         for follower in alive:
             if there_seconds > 0.0:
-                self._engine.call_later(there_seconds, arrived, follower)
+                self._engine.after(there_seconds, arrived, follower)
             else:
                 arrived(follower)
 

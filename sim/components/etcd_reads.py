@@ -153,7 +153,7 @@ class ReadLoop:
                 etcd = self._etcd
                 if not etcd.direct:
                     seconds += etcd.client_link.sample_seconds()
-                etcd.engine.call_later(seconds, self._respond, small)
+                etcd.engine.after(seconds, self._respond, small)
         if frontend.long_reads:
             self._execute_long(frontend)
 
@@ -196,7 +196,7 @@ class ReadLoop:
         if etcd.direct:
             self._respond(reads)
         else:
-            etcd.engine.call_later(etcd.client_link.sample_seconds(), self._respond, reads)
+            etcd.engine.after(etcd.client_link.sample_seconds(), self._respond, reads)
 
     def _respond(self, reads: list[Read]) -> None:
         store = self._etcd.store
@@ -218,7 +218,7 @@ class ReadLoop:
     def fail_later(self, reads: list[Read]) -> None:
         """Answer reads that met no leader or no quorum with an error after the timeout."""
         etcd = self._etcd
-        etcd.engine.call_later(etcd.params.request_timeout_seconds, self._fail, reads)
+        etcd.engine.after(etcd.params.request_timeout_seconds, self._fail, reads)
 
     def _fail(self, reads: list[Read]) -> None:
         revision = self._etcd.store.revision

@@ -128,7 +128,7 @@ class WatchFanOut:
             if stream.missed or stream.full:
                 self.overflow_count += 1
                 if not stream.missed:
-                    self._etcd.engine.call_later(VICTIM_RETRY_SECONDS, self._retry, stream)
+                    self._etcd.engine.after(VICTIM_RETRY_SECONDS, self._retry, stream)
                 stream.missed += events
                 stream.missed_rounds += 1
                 continue
@@ -145,7 +145,7 @@ class WatchFanOut:
             if not self._catching_up:
                 self._catching_up = True
                 engine = self._etcd.engine
-                engine.call_later(CATCH_UP_SECONDS - engine.now % CATCH_UP_SECONDS, self._catch_up)
+                engine.after(CATCH_UP_SECONDS - engine.now % CATCH_UP_SECONDS, self._catch_up)
             return
         self._flush(stream)
         self._next()
@@ -196,4 +196,4 @@ class WatchFanOut:
         # a stream is ordered: what is sent later never arrives earlier
         due_seconds = etcd.engine.now + etcd.client_link.sample_seconds()
         stream.arrival_seconds = max(stream.arrival_seconds, due_seconds)
-        etcd.engine.call_at(stream.arrival_seconds, stream.deliver, events)
+        etcd.engine.at(stream.arrival_seconds, stream.deliver, events)

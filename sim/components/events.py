@@ -196,7 +196,7 @@ class EventRecorder:
             self._send(self._request(pending, pending.observed, pending.message), pending)
             return
         elif code >= 500 and pending.tries < self._params.try_count_max:
-            self._engine.call_later(
+            self._engine.after(
                 self._params.retry_seconds, lambda again: self._send(again, pending), request
             )
             return

@@ -126,4 +126,4 @@ class Informer(Generic[T]):
         limit_seconds = min(_BACKOFF_BASE_SECONDS * 2.0**self._failure_count, _BACKOFF_MAX_SECONDS)
         self._failure_count += 1
         draw = self._engine.stream(f"informer/{self._client.user}/{self.resource}/backoff")
-        self._engine.call_later(limit_seconds * (1.0 + draw.uniform()), lambda _: self.start())
+        self._engine.after(limit_seconds * (1.0 + draw.uniform()), lambda _: self.start())

@@ -41,7 +41,7 @@ class NodeIdentity:
             if request.attempt_count < RETRY_COUNT_MAX:
                 request.attempt_count += 1
                 delay = request.retry_after_seconds
-                fleet.engine.call_later(delay if delay > 1.0 else 1.0, fleet.sender, request)
+                fleet.engine.after(delay if delay > 1.0 else 1.0, fleet.sender, request)
                 return
         if request.then is not None:
             request.then(request)
@@ -125,6 +125,6 @@ class FleetClient:
                 self.waited_count += 1
                 self.wait_sum_seconds += wait_seconds
                 request.limiter_wait_seconds = wait_seconds
-                self._engine.call_later(wait_seconds, self._send, request)
+                self._engine.after(wait_seconds, self._send, request)
                 return
         self._send(request)

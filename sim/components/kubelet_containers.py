@@ -100,7 +100,7 @@ class ContainerRuns:
             if first <= now and lost > 0.0 and self._race.uniform() < lost:
                 first += probe.period_seconds
             ready = probe_success_seconds(probe, first, answers) + law.probe_seconds
-        self._engine.call_at(ready, self._ready, (run, run.start_seconds))
+        self._engine.at(ready, self._ready, (run, run.start_seconds))
 
     def _ready(self, argument: tuple[ContainerRun, float]) -> None:
         run, start_seconds = argument
@@ -222,7 +222,7 @@ class ContainerRuns:
         self.restart_count += 1
         self._run(run)
         noticed = context.pleg.requested_seconds(node, self._engine.now)
-        self._engine.call_at(noticed, self._seen_again, (run, run.start_seconds))
+        self._engine.at(noticed, self._seen_again, (run, run.start_seconds))
 
     def _seen_again(self, argument: tuple[ContainerRun, float]) -> None:
         run, start_seconds = argument

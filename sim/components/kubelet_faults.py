@@ -95,7 +95,7 @@ class KubeletFaults:
         )
         self._connect(index)
         if not self._context.params.network_agent_label:
-            self._engine.call_later(
+            self._engine.after(
                 self._context.law.network_agent_start_seconds, self.agent_started, index
             )
 
@@ -104,14 +104,14 @@ class KubeletFaults:
         count = len(self._context.names)
         offsets = self._engine.stream("kubelet/restart").uniforms(count) * window_seconds
         for index, offset in enumerate(offsets.tolist()):
-            self._engine.call_later(offset, self._restart, index)
+            self._engine.after(offset, self._restart, index)
 
     def _restart(self, index: int) -> None:
         if self._context.up[index]:
             self._disconnect(index)
             for record in self._context.by_node[index].values():
                 self._suspend(record)
-            self._engine.call_later(self._context.law.restart_seconds, self._connect, index)
+            self._engine.after(self._context.law.restart_seconds, self._connect, index)
 
     def _disconnect(self, index: int) -> None:
         context = self._context
@@ -168,7 +168,7 @@ class KubeletFaults:
         if not context.up[index]:
             return
         if not request.ok:
-            self._engine.call_later(1.0, self._list_again, index)
+            self._engine.after(1.0, self._list_again, index)
             return
         pods: Sequence[Pod] = request.result
         listed = {pod.uid: pod for pod in pods}

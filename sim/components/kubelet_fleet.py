@@ -156,7 +156,7 @@ class KubeletFleet:
     def join_node(self, node: Node) -> None:
         """A fresh machine starts its kubelet now: it registers and becomes Ready when it can."""
         index = self._add(node, running=False)
-        self._engine.call_later(self.law.register_seconds, self.loops.register, index)
+        self._engine.after(self.law.register_seconds, self.loops.register, index)
 
     def _add(self, node: Node, *, running: bool) -> int:
         context = self.context
@@ -345,7 +345,7 @@ class KubeletFleet:
         if cidrs and not self.overlay.has_cidr(index):
             self.overlay.set_cidrs(index, cidrs)
             if not self.params.network_agent_label:
-                self._engine.call_later(
+                self._engine.after(
                     self.law.network_agent_start_seconds, self.network_agent_started, index
                 )
 

@@ -265,7 +265,7 @@ class NodeLoops:
             delay_seconds = min(
                 params.register_backoff_seconds * 2.0**count, params.register_backoff_max_seconds
             )
-            self._engine.call_later(delay_seconds, self.register, node)
+            self._engine.after(delay_seconds, self.register, node)
             return
         name = context.names[node]
         if request.code == 409:

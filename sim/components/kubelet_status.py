@@ -178,7 +178,7 @@ class StatusManagers:
         self._next(node)
 
     def _failed(self, record: PodRecord) -> None:
-        self._engine.call_later(self._params.status_retry_seconds, self._retry, record)
+        self._engine.after(self._params.status_retry_seconds, self._retry, record)
 
     def overwritten(self, record: PodRecord, pod: Pod, phase_ratio: float) -> None:
         """Somebody else has changed a pod's status: the next full pass of the node puts it right.
@@ -190,7 +190,7 @@ class StatusManagers:
             return
         period = self._params.status_retry_seconds
         passed = (self._engine.now / period - phase_ratio) % 1.0
-        self._engine.call_later(period * (1.0 - passed), self._reconcile, record)
+        self._engine.after(period * (1.0 - passed), self._reconcile, record)
 
     def _reconcile(self, record: PodRecord) -> None:
         status = record.status

@@ -53,21 +53,21 @@ class TokenRenewals:
 
     def _plan(self, due_seconds: float, record: PodRecord) -> None:
         if due_seconds < (int(self._engine.now / _BUCKET_SECONDS) + 1) * _BUCKET_SECONDS:
-            self._engine.call_at(due_seconds, self._renew, record)
+            self._engine.at(due_seconds, self._renew, record)
             return
         bucket = int(due_seconds / _BUCKET_SECONDS)
         self._buckets.setdefault(bucket, []).append((due_seconds, record))
         if not self._armed:
             self._armed = True
             first = int(self._engine.now / _BUCKET_SECONDS) + 1
-            self._engine.call_at(first * _BUCKET_SECONDS, self._tick, first)
+            self._engine.at(first * _BUCKET_SECONDS, self._tick, first)
 
     def _tick(self, bucket: int) -> None:
         """Turn a bucket into events when its time begins."""
         engine = self._engine
         for due_seconds, record in self._buckets.pop(bucket, ()):
-            engine.call_at(due_seconds, self._renew, record)
-        engine.call_at((bucket + 1) * _BUCKET_SECONDS, self._tick, bucket + 1)
+            engine.at(due_seconds, self._renew, record)
+        engine.at((bucket + 1) * _BUCKET_SECONDS, self._tick, bucket + 1)
 
     def _renew(self, record: PodRecord) -> None:
         if record.stage != RUNNING:

@@ -318,7 +318,7 @@ class Level:
         self.dispatched_count += 1
         self._note_peak()
         # The callback runs from the event loop's next step: dispatch is never re-entered.
-        self._engine.call_later(0.0, _admit, ticket)
+        self._engine.after(0.0, _admit, ticket)
 
     def _reject(self, ticket: Ticket, now: float) -> None:
         self.rejected_count += 1
@@ -342,7 +342,7 @@ class Level:
             if not queue.executing_count and not queue.waiting:
                 self._active_count -= 1
         if ticket.additional_seconds > 0.0:
-            self._engine.call_later(ticket.additional_seconds, self._release, ticket)
+            self._engine.after(ticket.additional_seconds, self._release, ticket)
         else:
             self._release(ticket)
 
@@ -361,7 +361,7 @@ class Level:
     def _arm(self) -> None:
         if not self._timer_armed and self._line:
             self._timer_armed = True
-            self._engine.call_at(self._line[0].deadline_seconds, self._expire)
+            self._engine.at(self._line[0].deadline_seconds, self._expire)
 
     def _expire(self, _: None) -> None:
         now = self._engine.now
@@ -470,11 +470,11 @@ class Controller:
 
     def start(self) -> None:
         """Begin to adjust the limits every 10 s."""
-        self._engine.call_later(BORROWING_PERIOD_SECONDS, self._adjust)
+        self._engine.after(BORROWING_PERIOD_SECONDS, self._adjust)
 
     def _adjust(self, _: None) -> None:
         self.adjust()
-        self._engine.call_later(BORROWING_PERIOD_SECONDS, self._adjust)
+        self._engine.after(BORROWING_PERIOD_SECONDS, self._adjust)
 
     def adjust(self) -> None:
         """Move seats to where they are wanted (facts b.2)."""

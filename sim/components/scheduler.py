@@ -195,7 +195,7 @@ class Scheduler:
         if life != self._life:
             return
         if not self._watches.synced:
-            self._engine.call_later(_POLL_SECONDS, self._await_sync, life)
+            self._engine.after(_POLL_SECONDS, self._await_sync, life)
         elif self._params.leader_elect:
             self._elector.start()
         else:
@@ -232,7 +232,7 @@ class Scheduler:
         """A scheduler that lost its lease exits; the kubelet starts it again."""
         self._faults.append((self._engine.now, self.name, "leadership lost", "the process exits"))
         self.stop()
-        self._engine.call_later(self._params.restart_seconds, lambda _: self.restart())
+        self._engine.after(self._params.restart_seconds, lambda _: self.restart())
 
     # The scheduling cycle.
 
@@ -244,7 +244,7 @@ class Scheduler:
     def _wake(self) -> None:
         if self._leading and not self._busy:
             self._busy = True
-            self._engine.call_later(0.0, self._schedule_one, self._life)
+            self._engine.after(0.0, self._schedule_one, self._life)
 
     def _schedule_one(self, life: int) -> None:
         if life != self._life:
@@ -312,7 +312,7 @@ class Scheduler:
             self._process.go_on(critical, self._decided, cycle)
             return
         step_seconds = min(_STALL_STEP_SECONDS, wait_seconds)
-        self._engine.call_later(
+        self._engine.after(
             step_seconds, self._stall, (wait_seconds - step_seconds, critical, cycle)
         )
 

@@ -143,7 +143,7 @@ class SchedulerWatches:
     def _charge(self, seconds: float) -> None:
         """Spend CPU on events, once per batch of the same instant."""
         if self._due_seconds == 0.0:
-            self._engine.call_later(0.0, self._spend)
+            self._engine.after(0.0, self._spend)
         self._due_seconds += seconds
 
     def _spend(self, _: None) -> None:

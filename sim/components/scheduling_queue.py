@@ -131,8 +131,8 @@ class SchedulingQueue:
         """Begin the sweeps: back-off every whole second, the unschedulable pool every 30 s."""
         self._life += 1
         now, window = self._engine.now, self._params.backoff_window_seconds
-        self._engine.call_at((now // window + 1.0) * window, self._flush_backoff, self._life)
-        self._engine.call_later(
+        self._engine.at((now // window + 1.0) * window, self._flush_backoff, self._life)
+        self._engine.after(
             self._params.unschedulable_flush_seconds, self._flush_unschedulable, self._life
         )
 
@@ -417,7 +417,7 @@ class SchedulingQueue:
                     self._counts[state] -= 1
                     self._admit(queued, "BackoffComplete")
         now, window = self._engine.now, self._params.backoff_window_seconds
-        self._engine.call_at((now // window + 1.0) * window, self._flush_backoff, life)
+        self._engine.at((now // window + 1.0) * window, self._flush_backoff, life)
 
     def _flush_unschedulable(self, life: int) -> None:
         if life != self._life:
@@ -430,6 +430,6 @@ class SchedulingQueue:
         ]
         for queued in old:
             self._unpark(queued, "UnschedulableTimeout")
-        self._engine.call_later(
+        self._engine.after(
             self._params.unschedulable_flush_seconds, self._flush_unschedulable, life
         )

@@ -20,6 +20,7 @@ from sim.base.errors import Problem, UserError
 from sim.engine.streams import Stream
 
 _TABLE_COUNT: Final = 4096
+_BLOCK_COUNT: Final = 128
 
 _MEASURED_SHAPE: tuple[tuple[float, float], ...] = (
     (0.0, 0.62),
@@ -170,6 +171,7 @@ class DiskLaw:
     """
 
     __slots__ = (
+        "_block",
         "_delay",
         "_ends_seconds",
         "_last_seconds",
@@ -193,8 +195,11 @@ class DiskLaw:
             self._delay = params.delay_seconds + params.timer_excess_seconds * share
         probabilities, ratios = zip(*params.shape, strict=True)
         middles = (np.arange(_TABLE_COUNT) + 0.5) / _TABLE_COUNT
-        table = np.interp(middles, probabilities, ratios) * params.sync_median_seconds
-        self._table: list[float] = table.tolist()
+        self._table: npt.NDArray[np.float64] = (
+            np.interp(middles, probabilities, ratios) * params.sync_median_seconds
+        )
+        self._block: list[float] = []
+        """Durations drawn and not used yet, the next one last."""
 
     @property
     def params(self) -> DiskParams:
@@ -211,7 +216,10 @@ class DiskLaw:
             written_bytes: written since the last sync of that file.
         """
         params = self._params
-        duration = self._table[int(self._stream.uniform() * _TABLE_COUNT)]
+        block = self._block
+        if not block:
+            block = self._block = self._draw()
+        duration = block.pop()
         ends = self._ends_seconds
         if ends:
             ends[:] = [end for end in ends if end > now]
@@ -227,9 +235,17 @@ class DiskLaw:
             self._last_seconds = end
         return duration
 
+    def _draw(self) -> list[float]:
+        """Return durations of syncs without others in flight, the first to use last."""
+        draws = self._stream.generator("uniform").random(_BLOCK_COUNT)
+        indices = (draws * _TABLE_COUNT).astype(np.intp)
+        durations: list[float] = self._table[indices[::-1]].tolist()
+        return durations
+
     def mean_seconds(self, written_bytes: float = 0.0) -> float:
         """Return the mean duration on a busy disk, without other syncs in flight."""
-        mean = sum(self._table) / _TABLE_COUNT
+        total_seconds: float = sum(self._table.tolist())
+        mean = total_seconds / _TABLE_COUNT
         return (mean + written_bytes * self._per_byte + self._delay) * self.slowdown_ratio
 
 

@@ -2,7 +2,8 @@
 
 Models are written against `Engine` only. Two ways to spend simulated time:
 
-* `call_later(delay_seconds, callback, argument)`: one heap entry, no generator; hot paths use it.
+* `after(delay_seconds, callback, argument)`: one heap entry, nothing else; hot paths use it.
+* `call_later(delay_seconds, callback, argument)`: the same with a `Call` that can be cancelled.
 * `process(generator)`: a SimPy process that yields `engine.sleep(seconds)` or `engine.event()`;
   used where one loop with branches reads better than callbacks.
 
@@ -10,8 +11,8 @@ Events of the same instant happen in the order in which they were scheduled.
 
 SimPy's heap holds what is due soon. Calls due later wait in slots of an eighth of a second each,
 unsorted, and go into the heap when their slot begins: thousands of timers (heartbeats, probes)
-then do not make every other event's way through the heap longer. The order of events is exactly
-that of one heap.
+then do not make every other event's way through the heap longer. Of the slots only the first has
+its beginning in the heap. The order of events is exactly that of one heap.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _BEFORE_ALL: Final = -1
 _SLOTS_PER_SECOND: Final = 8.0
 _FAR_SECONDS_MAX: Final = 1e12
 """Calls due later than this (never, in practice) are not worth a slot."""
+_NO_SLOT: Final = 1 << 60
+_EVENT_ENTRY_COUNT: Final = 4
+"""Length of a heap entry of SimPy's: time, priority, number, event. Ours may end in a callback and
+its argument instead of the event."""
 _push: Final = heappush
 _pop: Final = heappop
 """Names of their own: compiled code looks up what it has imported at every use."""
@@ -41,7 +46,7 @@ _STEPS_PER_CHECK_COUNT: Final = 8192
 
 
 class Call:
-    """One scheduled callback: the lightest thing that can stand in SimPy's heap."""
+    """One scheduled callback that can be cancelled."""
 
     __slots__ = ("argument", "callback")
 
@@ -74,27 +79,42 @@ class Engine:
         self._near_seconds = 0.0
         """What is due before this goes into the heap at once."""
         self._slots: dict[int, list[Any]] = {}
-        """Number of a slot to the heap entries due in it; each has a call at its beginning."""
+        """Number of a slot that has not begun to the heap entries due in it."""
+        self._slot_indices: list[int] = []
+        """Heap of the numbers of these slots."""
+        self._first_index = _NO_SLOT
+        """The least number of a slot whose beginning is in SimPy's heap."""
         self._streams = StreamFactory(seed, replication_index)
         self.event_count = 0
         """Events processed so far."""
         self.stop_reason = ""
 
+    def after(
+        self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
+    ) -> None:
+        """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0), whatever happens."""
+        due_seconds = self.now + delay_seconds
+        entry = (due_seconds, _NORMAL, self._next_id(), callback, argument)
+        if due_seconds < self._near_seconds:
+            _push(self._queue, entry)
+        else:
+            self._put_far(due_seconds, entry)
+
     def call_later(
         self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
     ) -> Call:
-        """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0)."""
+        """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0); return what cancels it."""
         call = Call(callback, argument)
         due_seconds = self.now + delay_seconds
+        entry = (due_seconds, _NORMAL, self._next_id(), call)
         if due_seconds < self._near_seconds:
-            _push(self._queue, (due_seconds, _NORMAL, self._next_id(), call))
+            _push(self._queue, entry)
         else:
-            self._put_far(due_seconds, call)
+            self._put_far(due_seconds, entry)
         return call
 
-    def _put_far(self, due_seconds: float, call: Call) -> None:
+    def _put_far(self, due_seconds: float, entry: Any) -> None:
         """Put a call into its slot, or into the heap if its slot has begun."""
-        entry = (due_seconds, _NORMAL, self._next_id(), call)
         if due_seconds > _FAR_SECONDS_MAX:
             _push(self._queue, entry)
             return
@@ -107,21 +127,41 @@ class Engine:
             _push(self._queue, entry)
         else:
             self._slots[index] = [entry]
-            begin = Call(self._begin_slot, index)
+            _push(self._slot_indices, index)
+            self._await_slot()
+
+    def _await_slot(self) -> None:
+        """Have the beginning of the first slot in SimPy's heap."""
+        indices = self._slot_indices
+        if indices and indices[0] < self._first_index:
+            index = indices[0]
+            self._first_index = index
             begin_seconds = index / _SLOTS_PER_SECOND
-            _push(self._queue, (begin_seconds, _BEFORE_ALL, -index, begin))
+            _push(self._queue, (begin_seconds, _BEFORE_ALL, -index, self._begin_slot, index))
 
     def _begin_slot(self, index: int) -> None:
         self.event_count -= 1  # bookkeeping, not an event of the model
+        entries = self._slots.pop(index, None)
+        if entries is None:
+            return  # its beginning was in the heap twice
+        _pop(self._slot_indices)
+        self._first_index = _NO_SLOT
         queue = self._queue
-        for entry in self._slots.pop(index):
+        for entry in entries:
             _push(queue, entry)
         self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
+        self._await_slot()
+
+    def at(
+        self, time_seconds: float, callback: Callable[[Any], object], argument: Any = None
+    ) -> None:
+        """Run ``callback(argument)`` at an absolute time, at once if it has passed."""
+        self.after(max(0.0, time_seconds - self.now), callback, argument)
 
     def call_at(
         self, time_seconds: float, callback: Callable[[Any], object], argument: Any = None
     ) -> Call:
-        """Run ``callback(argument)`` at an absolute time, at once if it has passed."""
+        """Do as `at`; return what cancels it."""
         return self.call_later(max(0.0, time_seconds - self.now), callback, argument)
 
     def event(self) -> Event:
@@ -196,10 +236,12 @@ class Engine:
         try:
             while done_count < count:
                 done_count += 1
-                entry = _pop(queue)
+                entry: tuple[Any, ...] = _pop(queue)
                 self.now = environment._now = entry[0]
                 event = entry[3]
-                if event.__class__ is Call:
+                if len(entry) > _EVENT_ENTRY_COUNT:
+                    event(entry[4])
+                elif event.__class__ is Call:
                     callback = event.callback
                     if callback is not None:
                         callback(event.argument)

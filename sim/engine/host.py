@@ -289,7 +289,7 @@ class Host:
         if delay < 0.0:
             delay = 0.0
         self._armed_seconds.append(now + delay)
-        self._engine.call_later(delay, self._fire)
+        self._engine.after(delay, self._fire)
 
     def _fire(self, _: None) -> None:
         armed = self._armed_seconds

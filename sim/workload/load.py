@@ -121,7 +121,7 @@ class LoadGenerator:
     def _think(self, client: Client) -> None:
         if self._load.think_seconds > 0.0:
             pause = self._stream.exponential(self._load.think_seconds)
-            self._engine.call_later(pause, self._next, client)
+            self._engine.after(pause, self._next, client)
         else:
             self._next(client)
 
