@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "native"
 MANIFEST = FOLDER / "manifest.json"
 
+_BASE = ("objects",)
 _ENGINE = ("engine", "host", "streams", "tables", "token_bucket")
 _COSTS = ("apiserver", "disk", "etcd", "network", "watch")
 _CLUSTER = ("invariants",)
@@ -42,6 +43,7 @@ _COMPONENTS = (
     "scheduler_watches", "scheduling_queue", "watch_cache",
 )  # fmt: skip
 MODULES: tuple[str, ...] = (
+    *(f"sim.base.{name}" for name in _BASE),
     *(f"sim.engine.{name}" for name in _ENGINE),
     *(f"sim.costs.{name}" for name in _COSTS),
     *(f"sim.components.{name}" for name in _COMPONENTS),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 NEVER = -1.0
 """A time that has not come yet."""
@@ -117,7 +117,10 @@ class APIObject:
     manifest: Mapping[str, Any] | None = None
     """The object as the user wrote it, where there is such a thing."""
 
-    resource = ""
+    @property
+    def resource(self) -> str:
+        """Plural name of the resource; each kind has its own."""
+        return ""
 
     @property
     def key(self) -> Key:
@@ -126,21 +129,26 @@ class APIObject:
 
     def clone(self) -> Self:
         """Return a shallow copy to change; shared parts must not be changed in place."""
-        raise AssertionError("api_object gives every kind its own clone")
+        new: Self = self.__class__.__new__(self.__class__)
+        for item in fields(self):
+            setattr(new, item.name, getattr(self, item.name))
+        return new
 
-
-_T = TypeVar("_T", bound=APIObject)
-
-
-def api_object(cls: type[_T]) -> type[_T]:
-    """Give a dataclass a `clone` written out field by field (four times faster than copy.copy)."""
-    names = [item.name for item in fields(cls)]
-    lines = "\n    ".join(f"new.{name} = self.{name}" for name in names)
-    source = f"def clone(self):\n    new = new_object(cls)\n    {lines}\n    return new\n"
-    scope: dict[str, Any] = {"new_object": object.__new__, "cls": cls}
-    exec(source, scope)  # noqa: S102 - the text is made of this class's own field names
-    cls.clone = scope["clone"]  # type: ignore[method-assign]
-    return cls
+    def _copy_metadata(self, new: APIObject) -> None:
+        """Give a clone what every object has; the kinds that change often copy their own fields."""
+        new.name = self.name
+        new.namespace = self.namespace
+        new.uid = self.uid
+        new.resource_version = self.resource_version
+        new.generation = self.generation
+        new.labels = self.labels
+        new.annotations = self.annotations
+        new.owner = self.owner
+        new.finalizers = self.finalizers
+        new.creation_seconds = self.creation_seconds
+        new.deletion_seconds = self.deletion_seconds
+        new.size_bytes = self.size_bytes
+        new.manifest = self.manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +222,6 @@ class PodTemplate:
         return any(item.readiness_probe is not None for item in self.containers)
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class Pod(APIObject):
     """A Pod: spec in the shared template, status in the object."""
@@ -241,7 +248,34 @@ class Pod(APIObject):
     restart_count: int = 0
     disruption_target: bool = False
 
-    resource = "pods"
+    @property
+    def resource(self) -> str:
+        """``pods``."""
+        return "pods"
+
+    def clone(self) -> Pod:
+        """Return a shallow copy to change."""
+        new: Pod = Pod.__new__(Pod)
+        self._copy_metadata(new)
+        new.template = self.template
+        new.node_name = self.node_name
+        new.nominated_node_name = self.nominated_node_name
+        new.phase = self.phase
+        new.ready = self.ready
+        new.reason = self.reason
+        new.message = self.message
+        new.pod_ip = self.pod_ip
+        new.host_ip = self.host_ip
+        new.scheduled_seconds = self.scheduled_seconds
+        new.start_seconds = self.start_seconds
+        new.sandbox_ready = self.sandbox_ready
+        new.ready_seconds = self.ready_seconds
+        new.finished_seconds = self.finished_seconds
+        new.deletion_grace_seconds = self.deletion_grace_seconds
+        new.ready_container_count = self.ready_container_count
+        new.restart_count = self.restart_count
+        new.disruption_target = self.disruption_target
+        return new
 
     @property
     def is_terminal(self) -> bool:
@@ -263,7 +297,6 @@ class Taint(NamedTuple):
     added_seconds: float = NEVER
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class Node(APIObject):
     """A Node. ``manifest`` holds labels, capacity, allocatable and images as v1 JSON."""
@@ -284,10 +317,31 @@ class Node(APIObject):
     backend_annotated: bool = False
     """Whether the overlay agent has written its backend data."""
 
-    resource = "nodes"
+    @property
+    def resource(self) -> str:
+        """``nodes``."""
+        return "nodes"
+
+    def clone(self) -> Node:
+        """Return a shallow copy to change."""
+        new: Node = Node.__new__(Node)
+        self._copy_metadata(new)
+        new.taints = self.taints
+        new.unschedulable = self.unschedulable
+        new.pod_cidr = self.pod_cidr
+        new.pod_cidrs = self.pod_cidrs
+        new.internal_ip = self.internal_ip
+        new.ready = self.ready
+        new.ready_reason = self.ready_reason
+        new.ready_transition_seconds = self.ready_transition_seconds
+        new.heartbeat_seconds = self.heartbeat_seconds
+        new.cpu_allocatable_millicores = self.cpu_allocatable_millicores
+        new.memory_allocatable_bytes = self.memory_allocatable_bytes
+        new.pods_allocatable_count = self.pods_allocatable_count
+        new.backend_annotated = self.backend_annotated
+        return new
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class Lease(APIObject):
     """A Lease (node heartbeat or leader election)."""
@@ -297,10 +351,22 @@ class Lease(APIObject):
     duration_seconds: float = 40.0
     transition_count: int = 0
 
-    resource = "leases"
+    @property
+    def resource(self) -> str:
+        """``leases``."""
+        return "leases"
+
+    def clone(self) -> Lease:
+        """Return a shallow copy to change."""
+        new: Lease = Lease.__new__(Lease)
+        self._copy_metadata(new)
+        new.holder = self.holder
+        new.renew_seconds = self.renew_seconds
+        new.duration_seconds = self.duration_seconds
+        new.transition_count = self.transition_count
+        return new
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class EventRecord(APIObject):
     """An Event object (the API kind; the class has another name to keep it apart)."""
@@ -317,20 +383,41 @@ class EventRecord(APIObject):
     first_seconds: float = NEVER
     last_seconds: float = NEVER
 
-    resource = "events"
+    @property
+    def resource(self) -> str:
+        """``events``."""
+        return "events"
+
+    def clone(self) -> EventRecord:
+        """Return a shallow copy to change."""
+        new: EventRecord = EventRecord.__new__(EventRecord)
+        self._copy_metadata(new)
+        new.involved_kind = self.involved_kind
+        new.involved_name = self.involved_name
+        new.involved_namespace = self.involved_namespace
+        new.involved_uid = self.involved_uid
+        new.reason = self.reason
+        new.message = self.message
+        new.type = self.type
+        new.source = self.source
+        new.count = self.count
+        new.first_seconds = self.first_seconds
+        new.last_seconds = self.last_seconds
+        return new
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class Namespace(APIObject):
     """A Namespace."""
 
     phase: str = "Active"
 
-    resource = "namespaces"
+    @property
+    def resource(self) -> str:
+        """``namespaces``."""
+        return "namespaces"
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class Generic(APIObject):
     """An object of a kind that is stored, sized and counted but has no behaviour of its own."""
@@ -338,7 +425,7 @@ class Generic(APIObject):
     kind_plural: str = "configmaps"
 
     @property
-    def resource(self) -> str:  # type: ignore[override]
+    def resource(self) -> str:
         """Plural name of the resource this object belongs to."""
         return self.kind_plural
 
@@ -387,8 +474,20 @@ class Workload(APIObject):
     available_count: int = 0
     updated_count: int = 0
 
+    def _copy_workload(self, new: Workload) -> None:
+        self._copy_metadata(new)
+        new.replica_count = self.replica_count
+        new.selector = self.selector
+        new.template = self.template
+        new.template_hash = self.template_hash
+        new.min_ready_seconds = self.min_ready_seconds
+        new.observed_generation = self.observed_generation
+        new.current_count = self.current_count
+        new.ready_count = self.ready_count
+        new.available_count = self.available_count
+        new.updated_count = self.updated_count
 
-@api_object
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class ReplicaSet(Workload):
     """A ReplicaSet."""
@@ -396,10 +495,20 @@ class ReplicaSet(Workload):
     desired_annotation_count: int = 0
     revision: int = 0
 
-    resource = "replicasets"
+    @property
+    def resource(self) -> str:
+        """``replicasets``."""
+        return "replicasets"
+
+    def clone(self) -> ReplicaSet:
+        """Return a shallow copy to change."""
+        new: ReplicaSet = ReplicaSet.__new__(ReplicaSet)
+        self._copy_workload(new)
+        new.desired_annotation_count = self.desired_annotation_count
+        new.revision = self.revision
+        return new
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class Deployment(Workload):
     """A Deployment."""
@@ -412,10 +521,25 @@ class Deployment(Workload):
     paused: bool = False
     revision: int = 0
 
-    resource = "deployments"
+    @property
+    def resource(self) -> str:
+        """``deployments``."""
+        return "deployments"
+
+    def clone(self) -> Deployment:
+        """Return a shallow copy to change."""
+        new: Deployment = Deployment.__new__(Deployment)
+        self._copy_workload(new)
+        new.strategy = self.strategy
+        new.max_surge = self.max_surge
+        new.max_unavailable = self.max_unavailable
+        new.revision_history_limit_count = self.revision_history_limit_count
+        new.progress_deadline_seconds = self.progress_deadline_seconds
+        new.paused = self.paused
+        new.revision = self.revision
+        return new
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class StatefulSet(Workload):
     """A StatefulSet."""
@@ -427,10 +551,12 @@ class StatefulSet(Workload):
     current_revision: str = ""
     update_revision: str = ""
 
-    resource = "statefulsets"
+    @property
+    def resource(self) -> str:
+        """``statefulsets``."""
+        return "statefulsets"
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class DaemonSet(Workload):
     """A DaemonSet."""
@@ -440,10 +566,12 @@ class DaemonSet(Workload):
     desired_count: int = 0
     misscheduled_count: int = 0
 
-    resource = "daemonsets"
+    @property
+    def resource(self) -> str:
+        """``daemonsets``."""
+        return "daemonsets"
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class Job(APIObject):
     """A Job."""
@@ -464,10 +592,12 @@ class Job(APIObject):
     """Complete, Failed, Suspended or empty."""
     suspend: bool = False
 
-    resource = "jobs"
+    @property
+    def resource(self) -> str:
+        """``jobs``."""
+        return "jobs"
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class CronJob(APIObject):
     """A CronJob."""
@@ -483,10 +613,12 @@ class CronJob(APIObject):
     last_schedule_seconds: float = NEVER
     active: tuple[str, ...] = ()
 
-    resource = "cronjobs"
+    @property
+    def resource(self) -> str:
+        """``cronjobs``."""
+        return "cronjobs"
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class HorizontalPodAutoscaler(APIObject):
     """A HorizontalPodAutoscaler (CPU utilisation target)."""
@@ -500,10 +632,12 @@ class HorizontalPodAutoscaler(APIObject):
     desired_count: int = 0
     last_scale_seconds: float = NEVER
 
-    resource = "horizontalpodautoscalers"
+    @property
+    def resource(self) -> str:
+        """``horizontalpodautoscalers``."""
+        return "horizontalpodautoscalers"
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class PodDisruptionBudget(APIObject):
     """A PodDisruptionBudget."""
@@ -516,10 +650,12 @@ class PodDisruptionBudget(APIObject):
     desired_healthy_count: int = 0
     expected_count: int = 0
 
-    resource = "poddisruptionbudgets"
+    @property
+    def resource(self) -> str:
+        """``poddisruptionbudgets``."""
+        return "poddisruptionbudgets"
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class PriorityClass(APIObject):
     """A PriorityClass."""
@@ -528,7 +664,10 @@ class PriorityClass(APIObject):
     global_default: bool = False
     preemption_policy: str = "PreemptLowerPriority"
 
-    resource = "priorityclasses"
+    @property
+    def resource(self) -> str:
+        """``priorityclasses``."""
+        return "priorityclasses"
 
 
 class ServicePort(NamedTuple):
@@ -541,7 +680,6 @@ class ServicePort(NamedTuple):
     node_port: int = 0
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class Service(APIObject):
     """A Service; ``selector`` is None for one without a selector."""
@@ -555,7 +693,10 @@ class Service(APIObject):
     external_traffic_policy: str = "Cluster"
     publish_not_ready_addresses: bool = False
 
-    resource = "services"
+    @property
+    def resource(self) -> str:
+        """``services``."""
+        return "services"
 
 
 class Endpoint(NamedTuple):
@@ -570,7 +711,6 @@ class Endpoint(NamedTuple):
     pod_name: str
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class EndpointSlice(APIObject):
     """An EndpointSlice of one Service (at most 100 endpoints)."""
@@ -582,10 +722,23 @@ class EndpointSlice(APIObject):
     trigger_seconds: float = NEVER
     """endpoints.kubernetes.io/last-change-trigger-time."""
 
-    resource = "endpointslices"
+    @property
+    def resource(self) -> str:
+        """``endpointslices``."""
+        return "endpointslices"
+
+    def clone(self) -> EndpointSlice:
+        """Return a shallow copy to change."""
+        new: EndpointSlice = EndpointSlice.__new__(EndpointSlice)
+        self._copy_metadata(new)
+        new.service_name = self.service_name
+        new.address_type = self.address_type
+        new.endpoints = self.endpoints
+        new.ports = self.ports
+        new.trigger_seconds = self.trigger_seconds
+        return new
 
 
-@api_object
 @dataclass(slots=True, kw_only=True, eq=False)
 class Endpoints(APIObject):
     """The legacy Endpoints object of a Service (addresses truncated at 1,000)."""
@@ -594,4 +747,7 @@ class Endpoints(APIObject):
     not_ready_addresses: tuple[str, ...] = ()
     trigger_seconds: float = NEVER
 
-    resource = "endpoints"
+    @property
+    def resource(self) -> str:
+        """``endpoints``."""
+        return "endpoints"
