@@ -25,14 +25,14 @@ from sim.components import registry
 from sim.components.apiserver_background import Background
 from sim.components.apiserver_fanout import Fanout
 from sim.components.apiserver_params import APIServerParams
-from sim.components.apiserver_parts import Admission, ReplicaGroup, Route
+from sim.components.apiserver_parts import ReplicaGroup, Route
 from sim.components.apiserver_reads import Reads
 from sim.components.apiserver_runqueue import QUANTUM_SECONDS
 from sim.components.apiserver_widths import Widths
 from sim.components.apiserver_writes import Writes
 from sim.components.etcd_process import SCATTER_COUNT, scatter_table
 from sim.components.ports import FleetWatcher, Request, Storage, Watcher, WatchEvent
-from sim.components.priority_and_fairness import Controller, flow_hash
+from sim.components.priority_and_fairness import Controller, Ticket, flow_hash
 from sim.components.priority_and_fairness_config import (
     BY_NAMESPACE,
     BY_USER,
@@ -234,7 +234,8 @@ class APIServer:
         request.replica = self
         self.request_count += 1
         self.in_flight_count += 1
-        request.state = route
+        request.route = route
+        request.ticket = None
         request.priority_level = route.level.name
         request.queue_wait_seconds = 0.0
         request.seats = 1
@@ -263,9 +264,7 @@ class APIServer:
         """Take a request off the network."""
         if not self.serving:
             request.code, request.result = 503, None
-            self.engine.after(
-                self.params.network_seconds, request.client.receive, request
-            )
+            self.engine.after(self.params.network_seconds, request.client.receive, request)
             return
         route = self._find_route(request)
         self._arrive(request, route, self.engine.now)
@@ -325,11 +324,11 @@ class APIServer:
 
     def _framed(self, request: Request) -> None:
         """Start the handler: the serve loop hands over, the handler waits for its turn."""
-        route: Route = request.state
+        route: Route = request.route
         self.run(0.5 * route.authentication_seconds, self._authenticated, request)
 
     def _authenticated(self, request: Request) -> None:
-        route: Route = request.state
+        route: Route = request.route
         if route.distinguisher == BY_USER:
             flow = request.flow or request.client.user
         elif route.distinguisher == BY_NAMESPACE:
@@ -342,12 +341,12 @@ class APIServer:
         if hash_value is None:
             hash_value = self._hashes[pair] = flow_hash(route.schema_name, flow)
         width = self._widths.width(route.cache, request, route.level)
-        ticket = Admission(route, width, self._admitted, request)
-        request.state = ticket
+        ticket = Ticket(width[0], width[1], width[2], self._admitted, request)
+        request.ticket = ticket
         route.level.submit(ticket, hash_value)
 
     def _admitted(self, request: Request, admitted: bool) -> None:
-        ticket: Admission = request.state
+        ticket: Ticket = request.ticket
         if admitted:
             # The waiting goroutine has to be woken and to find a processor: part of its wait. In a
             # busy process it does not stand behind those that have used up their quantum.
@@ -360,7 +359,8 @@ class APIServer:
             return
         request.queue_wait_seconds = self.engine.now - ticket.enqueued_seconds
         request.code = 429
-        request.retry_after_seconds = float(ticket.route.level.retry_after.seconds)
+        route: Route = request.route
+        request.retry_after_seconds = float(route.level.retry_after.seconds)
         self.run(self.law.rejection_seconds, self._respond, request)
 
     def _awoken(self, request: Request) -> None:
@@ -369,20 +369,20 @@ class APIServer:
         A LIST from the cache is one piece of work: nothing in it waits.
         """
         in_one_go = request.verb == "list" and request.list_mode == "cache"
-        then = self._respond if in_one_go else request.state.route.handle
+        then = self._respond if in_one_go else request.route.handle
         self._run_queue.submit_next(partial(self._begin, request, in_one_go), then, request)
 
     def _begin(self, request: Request, in_one_go: bool) -> float:
         """End the wait for seats; return the CPU until the first storage call or the end."""
-        ticket: Admission = request.state
+        ticket: Ticket = request.ticket
         wait_seconds = self.engine.now - ticket.enqueued_seconds
         request.queue_wait_seconds = ticket.wait_seconds = wait_seconds
-        route = ticket.route
-        demand = ticket.cost.before_seconds
+        route: Route = request.route
+        demand = route.cost.before_seconds
         if route.byte_seconds:
             demand += self._object_seconds(route, request)
         if in_one_go:
-            demand += ticket.cost.after_seconds + self._reads.list_in_one_go(request)
+            demand += route.cost.after_seconds + self._reads.list_in_one_go(request)
         demand += self._scatter_seconds(demand)
         return self._charged(demand)
 
@@ -493,18 +493,17 @@ class APIServer:
 
     def finish(self, request: Request, extra_seconds: float = 0.0) -> None:
         """Encode the response and send it."""
-        demand_seconds = request.state.cost.after_seconds + extra_seconds
+        route: Route = request.route
+        demand_seconds = route.cost.after_seconds + extra_seconds
         seconds = self.express_seconds(demand_seconds)
         if seconds >= 0.0:
             self._respond(request, seconds)
         else:
             self.run(demand_seconds, self._respond, request)
 
-    def take_turns(
-        self, count: int, then: Callable[[Any], object], argument: Any
-    ) -> None:
+    def take_turns(self, count: int, then: Callable[[Any], object], argument: Any) -> None:
         """Pass from goroutine to goroutine; free where seats are only counted."""
-        if count == 0 or type(argument[0].state) is Route:
+        if count == 0 or argument[0].ticket is None:
             then(argument)
         else:
             self.run(_TURN_SECONDS, lambda later: self.take_turns(count - 1, then, later), argument)
@@ -517,15 +516,13 @@ class APIServer:
     def _respond(self, request: Request, ahead_seconds: float = 0.0) -> None:
         """Send the response; ``ahead_seconds`` from now if its end is known in advance."""
         now = self.engine.now + ahead_seconds
-        route = request.state
+        route: Route = request.route
         self.in_flight_count -= 1
-        if type(route) is Route:
-            if request.seats:
+        if request.seats:
+            ticket = request.ticket
+            if ticket is None:
                 route.level.end_light(now - request.arrived_seconds)
-        else:
-            ticket: Admission = route
-            route = ticket.route
-            if request.seats:
+            else:
                 route.level.finish(ticket)
         if request.arrived_seconds <= self.crashed_seconds:
             request.code, request.result = 503, None
@@ -550,7 +547,7 @@ class APIServer:
                 request.response_bytes,
             )
         )
-        request.state = None  # a ticket knows its request: no cycle is left behind
+        request.ticket = None  # a ticket knows its request: no cycle is left behind
         if network + ahead_seconds > 0.0:
             self.engine.after(network + ahead_seconds, request.client.receive, request)
         else:

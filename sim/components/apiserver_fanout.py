@@ -20,7 +20,7 @@ from sim.components.apiserver_facts import CommitFacts
 from sim.components.apiserver_fleets import Batch, FleetFanout
 from sim.components.apiserver_runqueue import RunQueue
 from sim.components.ports import TOO_SLOW, Watcher, WatchEvent
-from sim.components.watch_cache import WatchCache, filtered
+from sim.components.watch_cache import WatchCache, WatcherState, filtered
 from sim.costs.watch import WatchLaw
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
@@ -86,6 +86,9 @@ class Fanout:
         self.evicted_count = 0
         self._parked = False
         self._parked_watchers: dict[Watcher, None] = {}
+        self._then_filled = self._filled
+        self._then_express_arrived = self._express_arrived
+        """Bound once: both are called for every commit."""
         self.on_evict: Callable[[Watcher, str], object] = lambda _watcher, _reason: None
 
     def cache(self, resource: str) -> WatchCache:
@@ -130,8 +133,11 @@ class Fanout:
     def _fill(self, events: list[WatchEvent]) -> None:
         demand, watched = self._cost_of(events)
         if watched or self._waiting:
+            if self.run_queue.occupy(demand):
+                self._engine.after(demand, self._then_filled, (self.generation, events))
+                return
             begin = partial(self._begin_fill, events, demand)
-            self.run_queue.submit(begin, self._filled, (self.generation, events))
+            self.run_queue.submit(begin, self._then_filled, (self.generation, events))
         else:
             # Nobody waits for these events: their work rides on that of the next request.
             self.debt_seconds += demand
@@ -255,7 +261,7 @@ class Fanout:
         oldest = events[0].revision
         for event in events:
             for watcher in cache.candidates(event):
-                state = watcher.state
+                state: WatcherState = watcher.state
                 seen = event if state.plain else filtered(watcher, event)
                 if seen is None:
                     continue
@@ -286,7 +292,7 @@ class Fanout:
         if len(chunk) > 1:
             return False
         watcher = chunk[0]
-        state = watcher.state
+        state: WatcherState = watcher.state
         if not state.joined or state.stalled or state.decoding or state.inbox:
             return False
         seconds = self._demand(chunk)
@@ -304,7 +310,7 @@ class Fanout:
         # a connection is ordered: what is sent later never arrives earlier
         state.due_seconds = max(state.due_seconds, self._engine.now + seconds)
         work = (self.generation, batch, watcher, events, process is watcher.process)
-        self._engine.at(state.due_seconds, self._express_arrived, work)
+        self._engine.at(state.due_seconds, self._then_express_arrived, work)
         return True
 
     def _express_arrived(
@@ -313,7 +319,7 @@ class Fanout:
         generation, batch, watcher, events, decoded = argument
         if generation != self.generation:
             return
-        state = watcher.state
+        state: WatcherState | None = watcher.state
         if not decoded or state is None or state.inbox or state.decoding:
             self._arrived((batch, [(watcher, events)]))
             return
@@ -326,7 +332,8 @@ class Fanout:
         law = self.law
         demand = 0.0
         for watcher in chunk:
-            pending = watcher.state.pending
+            state: WatcherState = watcher.state
+            pending = state.pending
             if pending:
                 demand += law.deliver_wake_seconds
             for event in pending:
@@ -362,7 +369,7 @@ class Fanout:
         self._engine.after(patience, self._still_blocked, watcher)
 
     def _still_blocked(self, watcher: Watcher) -> None:
-        state = watcher.state
+        state: WatcherState = watcher.state
         state.blocked = False
         if watcher.closed or len(state.pending) < state.channel_count:
             return
@@ -380,7 +387,7 @@ class Fanout:
             return
         arrivals = []
         for watcher in chunk:
-            state = watcher.state
+            state: WatcherState = watcher.state
             events = state.pending
             if self._parked:
                 if events:
@@ -393,7 +400,8 @@ class Fanout:
                 arrivals.append((watcher, events))
         due_seconds = self._engine.now + self.network_seconds
         for watcher, _ in arrivals:
-            due_seconds = max(due_seconds, watcher.state.due_seconds)
+            state = watcher.state
+            due_seconds = max(due_seconds, state.due_seconds)
         if due_seconds > self._engine.now:
             self._engine.at(due_seconds, self._arrived, (batch, arrivals))
         else:
@@ -406,7 +414,7 @@ class Fanout:
             if watcher.closed:
                 continue
             self.delivery_count += len(events)
-            state = watcher.state
+            state: WatcherState = watcher.state
             if watcher.process is None and state.joined:
                 watcher.deliver(events)
                 continue
@@ -444,13 +452,13 @@ class Fanout:
 
     def joined(self, watcher: Watcher) -> None:
         """Deliver what came between a watcher's registration and its initial state."""
-        state = watcher.state
+        state: WatcherState = watcher.state
         state.joined = True
         if state.inbox and not state.decoding:
             self._decode(watcher)
 
     def _decode(self, watcher: Watcher) -> None:
-        state = watcher.state
+        state: WatcherState = watcher.state
         events = state.inbox
         state.inbox = []
         if watcher.process is None:

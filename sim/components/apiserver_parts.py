@@ -1,14 +1,14 @@
-"""What an apiserver replica is made with: routes, tickets, and what replicas share."""
+"""What an apiserver replica is made with: routes, and what replicas share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from sim.base.objects import APIObject
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.ports import Request
-from sim.components.priority_and_fairness import Level, Ticket
+from sim.components.priority_and_fairness import Level
 from sim.components.priority_and_fairness_config import FlowSchema
 from sim.components.watch_cache import WatchCache
 from sim.costs.apiserver import RequestCost
@@ -50,24 +50,6 @@ class Route:
         """What a write costs per byte of its object, before it is proposed."""
         self.authentication_seconds = cost.authentication_seconds
         self.merged_seconds = cost.authentication_seconds + cost.before_seconds
-
-
-class Admission(Ticket):
-    """A ticket of priority and fairness that knows its route."""
-
-    __slots__ = ("cache", "cost", "route")
-
-    def __init__(
-        self,
-        route: Route,
-        width: tuple[int, int, float],
-        then: Callable[[Any, bool], object],
-        request: Request,
-    ) -> None:
-        super().__init__(width[0], width[1], width[2], then, request)
-        self.route = route
-        self.cost = route.cost
-        self.cache = route.cache
 
 
 class ReplicaGroup:

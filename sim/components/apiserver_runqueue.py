@@ -30,13 +30,14 @@ _SAVING_WEIGHT: Final = 0.02
 class RunQueue:
     """The goroutines of one process."""
 
-    __slots__ = ("_process", "_queue", "_submit", "_woken", "busy_count", "limit_count",
-                 "preempted_count", "saving_half_count", "saving_ratio",
+    __slots__ = ("_process", "_queue", "_submit", "_then_done", "_woken", "busy_count",
+                 "limit_count", "preempted_count", "saving_half_count", "saving_ratio",
                  "wait_count")  # fmt: skip
 
     def __init__(self, process: HostProcess) -> None:
         self._process = process
         self._submit = process.host.submit
+        self._then_done = self._done
         self._queue: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
         self._woken: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
         cores = process.host.core_count
@@ -126,7 +127,7 @@ class RunQueue:
         if demand_seconds > QUANTUM_SECONDS:
             argument = (demand_seconds - QUANTUM_SECONDS, then, argument)
             demand_seconds, then = QUANTUM_SECONDS, self._again
-        self._submit(self._process, demand_seconds, self._done, (then, argument))
+        self._submit(self._process, demand_seconds, self._then_done, (then, argument))
 
     def _again(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         demand_seconds, then, argument = work

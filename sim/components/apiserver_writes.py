@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sim.base.objects import APIObject, Generic, Namespace, Pod, Service
 from sim.components import registry
+from sim.components.apiserver_parts import Route
 from sim.components.ports import Request, Write
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Writes:
         self._server = server
         self._engine = server.engine
         self._storage = server.storage
+        self._then_proposed = self._proposed
         self.conflict_count = 0
         """Transactions whose guard failed."""
 
@@ -113,7 +115,8 @@ class Writes:
     # ------------------------------------------------------- update, patch, binding, delete
 
     def _change(self, request: Request) -> None:
-        current = request.state.cache.objects.get((request.namespace, request.name))
+        route: Route = request.route
+        current = route.cache.objects.get((request.namespace, request.name))
         if current is None:  # perhaps the cache is behind: ask etcd
             self._reread(request)
             return
@@ -176,7 +179,7 @@ class Writes:
             current.resource_version,
             stored,
             size,
-            self._proposed,
+            self._then_proposed,
             (request, decision, new, count),
         )
         self._storage.txn(write)
@@ -202,11 +205,16 @@ class Writes:
         return registry.prepare_update(new, current, request.subresource), new
 
     def _proposed(self, write: Write) -> None:
+        request: Request
+        decision: str
+        new: APIObject
+        count: int
         request, decision, new, count = write.state
         if write.succeeded:
             if decision == registry.PUT_THEN_REMOVE:
                 request.result = new
-                cost = request.state.cost.call_seconds
+                route: Route = request.route
+                cost = route.cost.call_seconds
                 self._server.run(cost, self._remove, (request, new, count))
                 return
             if write.new is None and write.resource == "services":
@@ -229,7 +237,8 @@ class Writes:
             self._server.finish(request)
         else:
             argument = (request, write.actual, count + 1)
-            self._server.run(request.state.cost.call_seconds, self._again, argument)
+            route = request.route
+            self._server.run(route.cost.call_seconds, self._again, argument)
 
     def _again(self, argument: tuple[Request, APIObject, int]) -> None:
         request, current, count = argument
@@ -243,7 +252,8 @@ class Writes:
         three transactions and a read.
         """
         request, new, count = argument
-        cached = request.state.cache.objects.get(new.key, new)
+        route: Route = request.route
+        cached = route.cache.objects.get(new.key, new)
         state = (request, registry.REMOVE, new, count)
         version = cached.resource_version
         write = Write(new.resource, new.key, version, None, 0, self._proposed, state)
@@ -273,7 +283,8 @@ class Writes:
 
     def _evict(self, request: Request) -> None:
         """POST pods/eviction: a delete that a PodDisruptionBudget may refuse with 429."""
-        pod = request.state.cache.objects.get((request.namespace, request.name))
+        route: Route = request.route
+        pod = route.cache.objects.get((request.namespace, request.name))
         if isinstance(pod, Pod) and pod.node_name and pod.is_active:
             budgets = self._server.fanout.cache("poddisruptionbudgets").objects
             for budget in budgets.values():

@@ -75,6 +75,9 @@ class RaftGroup:
         self.batch_count = 0
         self.entry_count = 0
         self.problems: list[str] = []
+        self._then_answered = self._answered
+        self._then_ready = self._synced_and_ready
+        """Bound once: they are called for every batch."""
 
     # Leader ---------------------------------------------------------------------------------
 
@@ -113,7 +116,7 @@ class RaftGroup:
         if ready_seconds >= 0.0:
             ready_seconds += batch.fsync_seconds
             self._expect(batch, answers, engine.now + ready_seconds)
-            engine.after(ready_seconds, self._synced_and_ready, batch)
+            engine.after(ready_seconds, self._then_ready, batch)
         else:
             self._expect(batch, answers, -1.0)
             engine.after(batch.fsync_seconds, self._returned, batch)
@@ -134,12 +137,12 @@ class RaftGroup:
         engine = self._engine
         if ready_seconds < 0.0 or len(answers) < len(self.followers):
             for answer in answers:
-                engine.at(answer.seconds, self._answered)
+                engine.at(answer.seconds, self._then_answered)
             return
         needed_count = self.quorum_count - 1
         with_leader_seconds = answers[needed_count - 1].seconds
         if len(answers) > needed_count and answers[needed_count].seconds < ready_seconds:
-            engine.at(answers[needed_count].seconds, self._answered)
+            engine.at(answers[needed_count].seconds, self._then_answered)
         elif with_leader_seconds > ready_seconds:
             batch.quorum_seconds = with_leader_seconds
 
@@ -158,9 +161,9 @@ class RaftGroup:
                 seconds = leader.express_seconds(wake, apply_seconds + self.take_debt())
                 assert seconds >= 0.0, "a host with room has none"
                 batch.agreed = True
-                self._engine.at(batch.quorum_seconds + seconds, self._answered)
+                self._engine.at(batch.quorum_seconds + seconds, self._then_answered)
                 return
-        self._engine.at(batch.quorum_seconds, self._answered)
+        self._engine.at(batch.quorum_seconds, self._then_answered)
 
     def settle(self) -> None:
         """Take note of the answers that have arrived by now."""
@@ -188,7 +191,7 @@ class RaftGroup:
     def hear_every_answer(self) -> None:
         """A member has died, plans are void: each answer still on its way gets an event."""
         for answer in self._answers:
-            self._engine.at(answer.seconds, self._answered)
+            self._engine.at(answer.seconds, self._then_answered)
 
     def _ready_demand(self, batch: Batch) -> tuple[float, float]:
         """Return (wake-up, work) of the loop's way back from a sync; pays the debts."""
@@ -366,9 +369,7 @@ class RaftGroup:
             if self.link.free:
                 self._acknowledged(acknowledgement)
             else:
-                self._engine.after(
-                    self.link.sample_seconds(), self._acknowledged, acknowledgement
-                )
+                self._engine.after(self.link.sample_seconds(), self._acknowledged, acknowledgement)
         if follower.inbox:
             self.follow(follower)
 

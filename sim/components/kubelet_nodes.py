@@ -77,6 +77,9 @@ class NodeLoops:
         self._changed: list[bool] = []
         """Whether the last status sent differed from the Node the kubelet knew."""
         self._register_counts: list[int] = []
+        self._then_renew = self._renew
+        self._then_renewed = self._renewed
+        """Bound once: they are called for every heartbeat."""
         self.lease_count = 0
         self.lease_failure_count = 0
         self.status_count = 0
@@ -119,14 +122,13 @@ class NodeLoops:
     def _arm_lease(self, node: int, delay_seconds: float) -> None:
         engine = self._engine
         self.lease_due_seconds[node] = engine.now + delay_seconds
-        self._lease_calls[node] = engine.call_later(delay_seconds, self._renew, node)
+        self._lease_calls[node] = engine.call_later(delay_seconds, self._then_renew, node)
 
     def _renew(self, node: int) -> None:
         lease = self._leases[node].clone()
         lease.renew_seconds = self._engine.now
-        request = Request(
-            "update", "leases", LEASE_NAMESPACE, lease.name, api_object=lease, then=self._renewed
-        )
+        request = Request("update", "leases", LEASE_NAMESPACE, lease.name, api_object=lease)
+        request.then = self._then_renewed
         self._lease_requests[node] = request
         self.lease_count += 1
         self._heartbeat.submit(node, request)
@@ -161,9 +163,8 @@ class NodeLoops:
         lease.resource_version = 0
         lease.uid = 0
         lease.renew_seconds = self._engine.now
-        request = Request(
-            "create", "leases", LEASE_NAMESPACE, lease.name, api_object=lease, then=self._renewed
-        )
+        request = Request("create", "leases", LEASE_NAMESPACE, lease.name, api_object=lease)
+        request.then = self._then_renewed
         self._lease_requests[node] = request
         self._heartbeat.submit(node, request)
 

@@ -55,12 +55,13 @@ class Request:
         "response_bytes",
         "result",
         "retry_after_seconds",
+        "route",
         "seats",
         "selector",
-        "state",
         "submitted_seconds",
         "subresource",
         "then",
+        "ticket",
         "verb",
     )
 
@@ -116,8 +117,10 @@ class Request:
         self.retry_after_seconds = 0.0
         self.attempt_count = 0
         self.replica: Any = None
-        self.state: Any = None
-        """Scratch for whoever handles the request at the moment."""
+        self.route: Any = None
+        """What the replica that handles it knows about requests of its class."""
+        self.ticket: Any = None
+        """Its ticket of priority and fairness; None where its seat is only counted."""
 
     @property
     def ok(self) -> bool:

@@ -69,8 +69,9 @@ class Host:
 
     __slots__ = (
         "_armed_seconds", "_direct", "_engine", "_jobs", "_last_seconds",
-        "_occupied", "_rate", "_sequence", "_virtual", "core_count", "job_area_seconds",
-        "job_count", "name", "processes", "roomy", "sojourn_sum_seconds", "work_seconds",
+        "_occupied", "_rate", "_sequence", "_then_finish", "_virtual", "core_count",
+        "job_area_seconds", "job_count", "name", "processes", "roomy", "sojourn_sum_seconds",
+        "work_seconds",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, name: str, core_count: int) -> None:
@@ -87,6 +88,7 @@ class Host:
         self._occupied: list[tuple[float, int, float, HostProcess]] = []
         """Direct mode, heap: (end, sequence, arrival, process) of jobs that nobody waits for."""
         self._armed_seconds: list[float] = []
+        self._then_finish = self._finish_direct
         self._virtual = 0.0
         self._last_seconds = 0.0
         self._rate = 1.0
@@ -198,7 +200,7 @@ class Host:
                 self._last_seconds = now
                 direct[sequence] = self._engine.call_later(
                     demand_seconds,
-                    self._finish_direct,
+                    self._then_finish,
                     (sequence, process, callback, argument, now, now + demand_seconds),
                 )
                 return
