@@ -260,8 +260,9 @@ class RaftGroup:
         if self.quorum_count == 1:
             index = self.members[0].matched_index
         else:
-            matched = sorted([member.matched_index for member in self.members], reverse=True)
-            index = matched[self.quorum_count - 1]
+            matched = [member.matched_index for member in self.members]
+            matched.sort()
+            index = matched[-self.quorum_count]
         uncommitted = self.uncommitted
         now = self._engine.now
         while uncommitted and uncommitted[0].last_index <= index:

@@ -61,9 +61,8 @@ class NodeLoops:
         self._lease_stream = context.engine.stream("kubelet/lease")
         self._status_stream = context.engine.stream("kubelet/node-status")
         params = context.params
+        self._jitter_ratio = params.heartbeat_jitter_ratio
         self._renew_seconds = params.node_lease_duration_seconds * params.node_lease_renew_ratio
-        self.lease_due_seconds = np.full(capacity, np.inf)
-        """When each node renews its lease next: (n_nodes,) float64."""
         self.status_due_seconds = np.full(capacity, np.inf)
         """When each node reports its status next: (n_nodes,) float64."""
         self.ready = np.zeros(capacity, dtype=np.bool_)
@@ -114,15 +113,12 @@ class NodeLoops:
                 call.cancel()
                 calls[node] = None
         self._lease_requests[node] = None
-        self.lease_due_seconds[node] = np.inf
         self.status_due_seconds[node] = np.inf
 
     # leases
 
     def _arm_lease(self, node: int, delay_seconds: float) -> None:
-        engine = self._engine
-        self.lease_due_seconds[node] = engine.now + delay_seconds
-        self._lease_calls[node] = engine.call_later(delay_seconds, self._then_renew, node)
+        self._lease_calls[node] = self._engine.call_later(delay_seconds, self._then_renew, node)
 
     def _renew(self, node: int) -> None:
         lease = self._leases[node].clone()
@@ -155,7 +151,7 @@ class NodeLoops:
                 self._renew(node)
                 return
             self._retry_counts[node] = 0
-        jitter = 1.0 + self._context.params.heartbeat_jitter_ratio * self._lease_stream.uniform()
+        jitter = 1.0 + self._jitter_ratio * self._lease_stream.uniform()
         self._arm_lease(node, self._renew_seconds * jitter)
 
     def _create_lease(self, node: int) -> None:

@@ -34,13 +34,17 @@ _INDEXED_RESOURCES: Final = frozenset({"pods"})
 class Ring:
     """The last events of a resource, a circular buffer that follows the rate of change."""
 
-    __slots__ = ("_buffer", "_end", "_start", "capacity_count", "evicted_revision")
+    __slots__ = (
+        "_buffer", "_end", "_late_seconds", "_start", "capacity_count", "evicted_revision",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.capacity_count = LOWER_BOUND_CAPACITY_COUNT
         self._buffer: list[WatchEvent | None] = [None] * self.capacity_count
         self._start = 0
         self._end = 0
+        self._late_seconds = -EVENT_FRESH_SECONDS
+        """When the event in the ring's last quarter that was looked at last was committed."""
         self.evicted_revision = 0
         """Newest revision no longer in the ring; a watch from before it is too old."""
 
@@ -73,8 +77,11 @@ class Ring:
         if now_seconds - oldest.commit_seconds < EVENT_FRESH_SECONDS:
             self._set_capacity(min(capacity * 2, UPPER_BOUND_CAPACITY_COUNT))
             return
+        if now_seconds - self._late_seconds <= EVENT_FRESH_SECONDS:
+            return  # nor is what is late by now, for it was committed after that
         late = self._buffer[(self._end - capacity // 4) % capacity]
         assert late is not None
+        self._late_seconds = late.commit_seconds
         if now_seconds - late.commit_seconds > EVENT_FRESH_SECONDS:
             self._set_capacity(max(capacity // 2, LOWER_BOUND_CAPACITY_COUNT))
 
@@ -88,6 +95,7 @@ class Ring:
         self._buffer = [None] * capacity
         self._buffer[: len(kept)] = kept
         self._start, self._end, self.capacity_count = 0, len(kept), capacity
+        self._late_seconds = -EVENT_FRESH_SECONDS  # another place in the ring counts as late
 
     def __iter__(self) -> Iterator[WatchEvent]:
         for index in range(self._start, self._end):
@@ -114,6 +122,7 @@ class Ring:
         self.capacity_count = LOWER_BOUND_CAPACITY_COUNT
         self._buffer = [None] * self.capacity_count
         self._start = self._end = 0
+        self._late_seconds = -EVENT_FRESH_SECONDS
         self.evicted_revision = revision
 
 

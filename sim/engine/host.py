@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from math import inf
 from typing import Any, Final
 
 from sim.engine.engine import Call, Engine
@@ -68,7 +69,7 @@ class Host:
     """
 
     __slots__ = (
-        "_armed_seconds", "_direct", "_engine", "_jobs", "_last_seconds",
+        "_armed_seconds", "_direct", "_engine", "_first_end_seconds", "_jobs", "_last_seconds",
         "_occupied", "_rate", "_sequence", "_then_finish", "_virtual", "core_count",
         "job_area_seconds", "job_count", "name", "processes", "roomy", "sojourn_sum_seconds",
         "work_seconds",
@@ -87,6 +88,8 @@ class Host:
         """Direct mode: sequence → timer whose argument is the job."""
         self._occupied: list[tuple[float, int, float, HostProcess]] = []
         """Direct mode, heap: (end, sequence, arrival, process) of jobs that nobody waits for."""
+        self._first_end_seconds = inf
+        """Direct mode: when the first of those ends."""
         self._armed_seconds: list[float] = []
         self._then_finish = self._finish_direct
         self._virtual = 0.0
@@ -113,8 +116,7 @@ class Host:
     @property
     def running_count(self) -> int:
         """Jobs present now."""
-        occupied = self._occupied
-        if occupied and occupied[0][0] <= self._engine.now:
+        if self._first_end_seconds <= self._engine.now:
             self._retire(self._engine.now)
         return len(self._jobs) + len(self._direct) + len(self._occupied)
 
@@ -122,7 +124,7 @@ class Host:
         """Whether `occupy` would succeed now."""
         if self._jobs or not self.roomy:
             return False
-        if self._occupied:
+        if self._first_end_seconds <= self._engine.now:
             self._retire(self._engine.now)
         cores = self.core_count
         return not cores or 2 * (len(self._direct) + len(self._occupied)) < cores
@@ -139,9 +141,9 @@ class Host:
         if self._jobs or not self.roomy:
             return 0
         now = self._engine.now
-        occupied = self._occupied
-        if occupied and occupied[0][0] <= now:
+        if self._first_end_seconds <= now:
             self._retire(now)
+        occupied = self._occupied
         count = len(self._direct) + len(occupied)
         cores = self.core_count
         if cores and count + count >= cores:
@@ -155,15 +157,19 @@ class Host:
         process.job_count += 1
         process.running_count += 1
         self._sequence = sequence = self._sequence + 1
-        _push(occupied, (now + demand_seconds, sequence, now, process))
+        end_seconds = now + demand_seconds
+        if end_seconds < self._first_end_seconds:
+            self._first_end_seconds = end_seconds
+        _push(occupied, (end_seconds, sequence, now, process))
         return count + 1
 
     def _retire(self, now: float) -> None:
         """Take out the occupying jobs that have ended, each at its own time."""
         occupied = self._occupied
-        while occupied and occupied[0][0] <= now:
-            count = len(self._direct) + len(occupied)
-            end_seconds, _, arrival_seconds, process = _pop(occupied)
+        count = len(self._direct) + len(occupied)
+        end_seconds = self._first_end_seconds
+        while end_seconds <= now:
+            _, _, arrival_seconds, process = _pop(occupied)
             present = count * (end_seconds - self._last_seconds)
             self.job_area_seconds += present
             self.work_seconds += present
@@ -171,6 +177,9 @@ class Host:
             self.job_count += 1
             self.sojourn_sum_seconds += end_seconds - arrival_seconds
             process.running_count -= 1
+            count -= 1
+            end_seconds = occupied[0][0] if occupied else inf
+        self._first_end_seconds = end_seconds
 
     def submit(
         self,
@@ -188,10 +197,9 @@ class Host:
         direct = self._direct
         cores = self.core_count
         if not self._jobs:
-            occupied = self._occupied
-            if occupied and occupied[0][0] <= now:
+            if self._first_end_seconds <= now:
                 self._retire(now)
-            count = len(direct) + len(occupied)
+            count = len(direct) + len(self._occupied)
             if count < cores or not cores:
                 if count:
                     present = count * (now - self._last_seconds)
@@ -229,10 +237,9 @@ class Host:
         sequence, process, callback, argument, arrival_seconds, _ = job
         now = self._engine.now
         direct = self._direct
-        occupied = self._occupied
-        if occupied and occupied[0][0] <= now:
+        if self._first_end_seconds <= now:
             self._retire(now)
-        present = (len(direct) + len(occupied)) * (now - self._last_seconds)
+        present = (len(direct) + len(self._occupied)) * (now - self._last_seconds)
         self.job_area_seconds += present
         self.work_seconds += present
         self._last_seconds = now
@@ -254,6 +261,7 @@ class Host:
                 left = end_seconds - now
                 _push(self._jobs, (left, sequence, arrival, process, _nothing, None))
             occupied.clear()
+            self._first_end_seconds = inf
             for call in direct.values():
                 sequence, process, callback, argument, arrival, end_seconds = call.argument
                 call.cancel()
