@@ -9,7 +9,7 @@ Models are written against `Engine` only. Two ways to spend simulated time:
 
 Events of the same instant happen in the order in which they were scheduled.
 
-SimPy's heap holds what is due soon. Calls due later wait in slots of an eighth of a second each,
+SimPy's heap holds what is due soon. Calls due later wait in slots of 1/64 s each,
 unsorted, and go into the heap when their slot begins: thousands of timers (heartbeats, probes)
 then do not make every other event's way through the heap longer. Of the slots only the first has
 its beginning in the heap. The order of events is exactly that of one heap.
@@ -32,7 +32,7 @@ _NORMAL: Final = int(simpy.events.NORMAL)
 _URGENT: Final = int(simpy.events.URGENT)
 _BEFORE_ALL: Final = -1
 """Priority of a slot's beginning: before everything else of that instant."""
-_SLOTS_PER_SECOND: Final = 8.0
+_SLOTS_PER_SECOND: Final = 64.0
 _FAR_SECONDS_MAX: Final = 1e12
 """Calls due later than this (never, in practice) are not worth a slot."""
 _NO_SLOT: Final = 1 << 60
