@@ -52,7 +52,7 @@ def job_of_user(user: str) -> str:
 
 
 def _column(table: str, name: str) -> Callable[[Facts], FloatArray]:
-    return lambda facts: facts[table].column(name).astype(np.float64)
+    return lambda facts: facts[table].column(name).astype(np.float64, copy=False)
 
 
 def _request_end(facts: Facts) -> FloatArray:
@@ -92,7 +92,7 @@ def _request_job(facts: Facts) -> Labels:
 
 
 def _request_execute(facts: Facts) -> Labels:
-    return (facts["requests"].column("code") != 429).astype(np.int64), ["false", "true"]
+    return (facts["requests"].column("code") != 429).astype(np.int32), ["false", "true"]
 
 
 def _not_watch(facts: Facts) -> npt.NDArray[np.bool_]:

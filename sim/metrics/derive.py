@@ -55,6 +55,9 @@ class Derivation:
         self.facts = facts
         self._groupings: dict[tuple[str, tuple[tuple[str, str], ...], str], Grouping] = {}
         self._columns: dict[tuple[str, str], FloatArray] = {}
+        self._labels: dict[tuple[str, str], tuple[IntArray, list[str]]] = {}
+        self._times: dict[tuple[int, str, str], FloatArray] = {}
+        """By grouping (all are kept, so that identities stay unique), table and column."""
         self._observed: dict[str, Observations] = {}
         self._startup: Startup | None = None
 
@@ -72,13 +75,28 @@ class Derivation:
             found = self._columns[table, name] = value_column(self.facts, table, name)
         return found
 
+    def label(self, table: str, name: str) -> tuple[IntArray, list[str]]:
+        """Return a stored or derived label per row, as codes and values."""
+        found = self._labels.get((table, name))
+        if found is None:
+            found = self._labels[table, name] = label_column(self.facts, table, name)
+        return found
+
+    def times(self, grouping: Grouping, table: str, name: str) -> FloatArray:
+        """Return a time column in the order of a grouping; the same array for all who ask."""
+        key = (id(grouping), table, name)
+        found = self._times.get(key)
+        if found is None:
+            found = self._times[key] = self.column(table, name)[grouping.rows]
+        return found
+
     def grouping(self, metric: Metric) -> Grouping:
         """Return the rows of a metric's table by its labels."""
         key = (metric.table, metric.labels, metric.where)
         found = self._groupings.get(key)
         if found is None:
             mask = FILTERS[metric.table, metric.where](self.facts) if metric.where else None
-            columns = [label_column(self.facts, metric.table, name) for _, name in metric.labels]
+            columns = [self.label(metric.table, name) for _, name in metric.labels]
             found = group_rows(columns, len(self.facts[metric.table]), mask)
             self._groupings[key] = found
         return found
@@ -94,7 +112,7 @@ class Derivation:
         if metric.special:
             return self._special(metric)
         grouping = self.grouping(metric)
-        times = self.column(metric.table, metric.time)[grouping.rows]
+        times = self.times(grouping, metric.table, metric.time)
         if metric.value:
             values = self.column(metric.table, metric.value)[grouping.rows]
         else:

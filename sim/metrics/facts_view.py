@@ -6,9 +6,10 @@ that a summary can be computed again from files and must come out the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,10 @@ import numpy.typing as npt
 from sim.engine.tables import TableSpec
 
 FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+IntArray = npt.NDArray[np.integer[Any]]
+"""Codes, row numbers and starts; 32 bits where that is enough."""
+
+_SMALL: Final = 2**31
 
 
 class FactTable(Protocol):
@@ -45,7 +49,8 @@ class Facts(Protocol):
 class Grouping:
     """Rows of a table, or some of them, ordered by group.
 
-    ``rows`` : (n_selected,) int64, row numbers sorted by group, in table order within a group.
+    ``rows`` : (n_selected,) int32 (int64 in huge tables), row numbers sorted by group, in table
+    order within a group.
     ``starts`` : (n_groups + 1,) int64, where each group begins in ``rows``.
     ``labels`` : one tuple of label values per group, sorted.
     """
@@ -62,12 +67,12 @@ def label_codes(table: FactTable, column: str) -> tuple[IntArray, list[str]]:
     """Return a column as (codes, values): text as stored, integers by value."""
     dtype = next(item.dtype for item in table.spec.columns if item.name == column)
     if dtype == "text":
-        return table.column(column).astype(np.int64), table.categories(column)
+        return table.column(column), table.categories(column)
     values = table.column(column)
     if not len(values):
-        return np.empty(0, dtype=np.int64), []
+        return np.empty(0, dtype=np.int32), []
     distinct, codes = np.unique(values, return_inverse=True)
-    return codes.astype(np.int64), [str(value) for value in distinct.tolist()]
+    return codes.astype(np.int32), [str(value) for value in distinct.tolist()]
 
 
 def merge_categories(
@@ -77,7 +82,7 @@ def merge_categories(
     assert len(categories) == len(renamed)
     distinct = list(dict.fromkeys(renamed))
     position = {value: index for index, value in enumerate(distinct)}
-    lookup = np.array([position[value] for value in renamed], dtype=np.int64)
+    lookup = np.array([position[value] for value in renamed], dtype=np.int32)
     return (lookup[codes] if len(codes) else codes), distinct
 
 
@@ -93,8 +98,14 @@ def group_rows(
         row_count: rows of the table.
         selected: (n_rows,) bool, or None for all rows.
     """
-    rows = np.arange(row_count, dtype=np.int64) if selected is None else np.flatnonzero(selected)
-    key = np.zeros(len(rows), dtype=np.int64)
+    index_type = np.int32 if row_count < _SMALL else np.int64
+    rows: IntArray
+    if selected is None:
+        rows = np.arange(row_count, dtype=index_type)
+    else:
+        rows = np.flatnonzero(selected).astype(index_type)
+    space = math.prod(max(1, len(values)) for _, values in columns)
+    key: IntArray = np.zeros(len(rows), dtype=np.int32 if space < _SMALL else np.int64)
     for codes, values in columns:
         key *= max(1, len(values))
         key += codes if selected is None else codes[rows]
@@ -103,7 +114,7 @@ def group_rows(
     present, group = _compact(key)
     names = [_decode(int(value), columns) for value in present.tolist()]
     order = sorted(range(len(names)), key=lambda index: names[index])
-    rank = np.empty(len(order), dtype=np.int64)
+    rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(len(order))
     group = rank[group]
     # A stable sort of 16-bit integers is a radix sort: linear in the number of rows.
@@ -119,9 +130,9 @@ def _compact(key: IntArray) -> tuple[IntArray, IntArray]:
     space = int(key.max()) + 1
     if space > max(1 << 20, 4 * len(key)):
         distinct, inverse = np.unique(key, return_inverse=True)
-        return distinct, inverse.astype(np.int64)
+        return distinct, inverse.astype(np.int32)
     present = np.flatnonzero(np.bincount(key, minlength=space))
-    lookup = np.zeros(space, dtype=np.int64)
+    lookup = np.zeros(space, dtype=np.int32)
     lookup[present] = np.arange(len(present))
     return present, lookup[key]
 

@@ -91,7 +91,7 @@ def grouped(
     return Observations(
         metric,
         derivation.column(table, value)[grouping.rows],
-        derivation.column(table, time)[grouping.rows],
+        derivation.times(grouping, table, time),
         grouping.starts,
         grouping.labels,
     )
