@@ -25,28 +25,36 @@ FOLDER = ROOT / "build" / "native"
 MANIFEST = FOLDER / "manifest.json"
 
 _BASE = ("objects",)
-_ENGINE = ("engine", "host", "streams", "tables", "token_bucket")
-_COSTS = ("apiserver", "disk", "etcd", "network", "watch")
+_ENGINE = ("engine", "host", "streams", "tables", "token_bucket", "workqueue")
+_COSTS = ("apiserver", "controllers", "disk", "etcd", "network", "watch")
 _CLUSTER = ("invariants",)
-_WORKLOAD = ("pod_tracker",)
+_WORKLOAD = ("driver_core", "pod_tracker", "rollout_tracker", "submission")
 _COMPONENTS = (
     "apiserver", "apiserver_background", "apiserver_facts", "apiserver_fanout",
     "apiserver_fleets", "apiserver_parts", "apiserver_reads", "apiserver_runqueue",
     "apiserver_widths", "apiserver_writes", "client", "container_runtime", "endpoint", "etcd",
     "etcd_backend", "etcd_endpoint", "etcd_faults", "etcd_member", "etcd_process", "etcd_raft",
-    "etcd_reads", "etcd_store", "etcd_watch", "events", "facts", "informer", "kubelet_client",
+    "etcd_reads", "etcd_store", "etcd_watch", "events", "facts", "image", "image_network",
+    "informer", "kube_proxy_fleet", "kube_proxy_rows", "kube_proxy_runners", "kubelet_client",
     "kubelet_containers", "kubelet_context", "kubelet_events", "kubelet_faults",
     "kubelet_fleet", "kubelet_nodes", "kubelet_pleg", "kubelet_pods", "kubelet_record",
-    "kubelet_simulated", "kubelet_status", "kubelet_stop", "kubelet_tokens", "overlay_ipam",
-    "ports", "priority_and_fairness", "priority_and_fairness_formulas", "queueing_hints",
-    "registry", "scheduler", "scheduler_cache", "scheduler_preemption", "scheduler_process",
-    "scheduler_watches", "scheduling_queue", "watch_cache",
+    "kubelet_simulated", "kubelet_status", "kubelet_stop", "kubelet_tokens", "leader_election",
+    "node_cpu", "overlay", "overlay_ipam", "ports", "priority_and_fairness",
+    "priority_and_fairness_formulas", "proxy_state", "queueing_hints", "registry", "scheduler",
+    "scheduler_cache", "scheduler_preemption", "scheduler_process", "scheduler_watches",
+    "scheduling_queue", "watch_cache",
+)  # fmt: skip
+_CONTROLLERS = (
+    "base", "cronjob", "daemonset", "deployment", "endpointslice", "garbage_collector", "hpa",
+    "job", "membership", "namespace", "node_ipam", "node_lifecycle", "node_pods", "pod_gc",
+    "replicaset", "statefulset", "taint_eviction",
 )  # fmt: skip
 MODULES: tuple[str, ...] = (
     *(f"sim.base.{name}" for name in _BASE),
     *(f"sim.engine.{name}" for name in _ENGINE),
     *(f"sim.costs.{name}" for name in _COSTS),
     *(f"sim.components.{name}" for name in _COMPONENTS),
+    *(f"sim.components.controllers.{name}" for name in _CONTROLLERS),
     *(f"sim.workload.{name}" for name in _WORKLOAD),
     *(f"sim.cluster.{name}" for name in _CLUSTER),
 )

@@ -37,7 +37,7 @@ from sim.cluster.params import ClusterParams, NodePoolParams
 from sim.components.controllers.base import safe_hash, template_identity, with_labels
 from sim.components.controllers.daemonset import daemon_template
 from sim.components.controllers.deployment import HASH_LABEL
-from sim.components.controllers.pod_gc import NodeTTLController
+from sim.components.controllers.pod_gc import TTL_ANNOTATION, ttl_text
 from sim.workload.object_reader import node_from_manifest
 from sim.workload.pod_templates import PodTemplates
 
@@ -79,7 +79,7 @@ class Bootstrap:
         if params.nodes.bootstrap == "running":
             running_count += len(worker_manifests)
         self._ttl_annotation = {
-            NodeTTLController.ANNOTATION: NodeTTLController.ttl_text(running_count)
+            TTL_ANNOTATION: ttl_text(running_count)
         }
 
     def build(self) -> InitialState:

@@ -16,10 +16,10 @@ from sim.components.apiserver import APIServerParams
 from sim.components.controller_manager import ControllerManagerParams
 from sim.components.coredns import CoreDNSParams
 from sim.components.etcd import EtcdParams
-from sim.components.image import ImageParams
+from sim.components.image_params import ImageParams
 from sim.components.kube_proxy_fleet import KubeProxyFleetParams
 from sim.components.kubelet_params import KubeletParams
-from sim.components.overlay import OverlayParams
+from sim.components.overlay_params import OverlayParams
 from sim.components.scheduler_params import SchedulerParams
 
 

@@ -37,14 +37,16 @@ from sim.components.controllers.namespace import (
     service_account_controller,
 )
 from sim.components.controllers.node_ipam import NodeIPAMController
-from sim.components.controllers.node_lifecycle import NodeLifecycleController, NodeLifecycleParams
+from sim.components.controllers.node_lifecycle import NodeLifecycleController
+from sim.components.controllers.node_lifecycle_params import NodeLifecycleParams
 from sim.components.controllers.node_pods import NodePods
 from sim.components.controllers.pod_gc import NodeTTLController, PodGarbageCollector
 from sim.components.controllers.replicaset import ReplicaSetController
 from sim.components.controllers.statefulset import StatefulSetController
 from sim.components.controllers.taint_eviction import TaintEvictionController
 from sim.components.informer import Informer
-from sim.components.leader_election import LeaderElectionParams, LeaderElector
+from sim.components.leader_election import LeaderElector
+from sim.components.leader_election_params import LeaderElectionParams
 from sim.costs.controllers import ControllerManagerLaw
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess

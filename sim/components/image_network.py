@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Final
 
 from sim.engine.engine import Call, Engine
 
-_TOLERANCE_BYTES = 1e-3
+_TOLERANCE_BYTES: Final = 1e-3
 
 
 class Transfer:

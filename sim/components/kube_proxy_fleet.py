@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -47,16 +48,16 @@ from sim.engine.tables import Recorder
 
 __all__ = ["KubeProxyFleet", "KubeProxyFleetParams"]
 
-_RESOURCES = ("services", "endpointslices")
-_KNOWN_EVENTS_COUNT = 8192
-_UNDELIVERED_SECONDS = 60.0
-_DETAILED_SWITCHES_COUNT = 256
-_GROWTH_RATIO = 0.125
-_FLUSH_SECONDS = 2.0
+_RESOURCES: Final = ("services", "endpointslices")
+_KNOWN_EVENTS_COUNT: Final = 8192
+_UNDELIVERED_SECONDS: Final = 60.0
+_DETAILED_SWITCHES_COUNT: Final = 256
+_GROWTH_RATIO: Final = 0.125
+_FLUSH_SECONDS: Final = 2.0
 """Syncs that no later change decides are decided so much later at most."""
-_AFTER_SECONDS = 1e-6
+_AFTER_SECONDS: Final = 1e-6
 """A sync is closed just after its start: what arrives at the same instant is part of it."""
-_LIST_RETRY_SECONDS = 0.8
+_LIST_RETRY_SECONDS: Final = 0.8
 """First back-off of a failed list. **Source:** `facts/model.md` c.5."""
 
 

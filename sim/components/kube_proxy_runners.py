@@ -12,7 +12,7 @@ serves all nodes this way, however many changes there are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -40,12 +40,12 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 Nodes = IntArray | slice
 
-_RING_COUNT = 64
+_RING_COUNT: Final = 64
 """A power of two, so that a position is a mask away."""
-_RING_RESERVE_COUNT = 40
-_JITTER_POOL_COUNT = 8192
-_NO_SYNC = np.inf
-_LAZY_SECONDS_MIN = 0.1
+_RING_RESERVE_COUNT: Final = 40
+_JITTER_POOL_COUNT: Final = 8192
+_NO_SYNC: Final = np.inf
+_LAZY_SECONDS_MIN: Final = 0.1
 """With a shorter min sync period syncs are decided when they start."""
 
 

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from sim.base.objects import APIObject, Node, Pod, PodTemplate
 from sim.components.container_runtime import ContainerRuntime
-from sim.components.image import ImageParams, Images
+from sim.components.image import Images
+from sim.components.image_params import ImageParams
 from sim.components.kubelet_check import KubeletSnapshot, check_kubelets, take_snapshot
 from sim.components.kubelet_client import FleetClient, FleetIdentities
 from sim.components.kubelet_containers import ContainerRuns

@@ -10,30 +10,16 @@ succeeded for the renew deadline.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated
-
-from annotated_types import Gt
+from typing import Final
 
 from sim.base.objects import Lease
 from sim.components.client import Client
+from sim.components.leader_election_params import LeaderElectionParams
 from sim.components.ports import Request
 from sim.engine.engine import Engine
 
-_JITTER_RATIO = 1.2
+_JITTER_RATIO: Final = 1.2
 """Candidates wait the retry period times U(1, 2.2). **Source:** upstream leaderelection."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaderElectionParams:
-    """Flags ``--leader-elect-…``."""
-
-    leader_elect_lease_duration_seconds: Annotated[float, Gt(0)] = 15.0
-    """Time after which a candidate takes over an unchanged lease."""
-    leader_elect_renew_deadline_seconds: Annotated[float, Gt(0)] = 10.0
-    """Time without renewal after which a leader gives up."""
-    leader_elect_retry_period_seconds: Annotated[float, Gt(0)] = 2.0
-    """Pause between tries."""
 
 
 class LeaderElector:

@@ -13,6 +13,7 @@ core at a time (`sim.costs.kube_proxy`, `sim.costs.container_runtime`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Nodes = IntArray | slice
 
-_ONE_CORE = 1000.0
-_ENOUGH_MILLICORES = 1e12
+_ONE_CORE: Final = 1000.0
+_ENOUGH_MILLICORES: Final = 1e12
 """Of a node that does not say how many cores it has."""
 
 

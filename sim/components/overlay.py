@@ -13,17 +13,16 @@ Streams: ``overlay/cni``, ``overlay/cni-del``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Gt
 
 from sim.base.objects import APIObject, Node
 from sim.components.kubelet_client import FleetClient, FleetIdentities
 from sim.components.node_cpu import NodeCPUs
 from sim.components.overlay_ipam import AddressPool
+from sim.components.overlay_params import OverlayParams
 from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
 from sim.costs.overlay import PodNetworkParams, RemoteNodeParams
 from sim.engine.engine import Engine
@@ -31,27 +30,10 @@ from sim.engine.tables import Recorder
 
 FloatArray = npt.NDArray[np.float64]
 
-_QUANTILE_COUNT = 1024
-_SHAPE_CONCURRENCY_MAX = 4
-_BEFORE = -1.0
+_QUANTILE_COUNT: Final = 1024
+_SHAPE_CONCURRENCY_MAX: Final = 4
+_BEFORE: Final = -1.0
 """Entries that were there before the run started."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverlayParams:
-    """How nodes reach each other's pods."""
-
-    backend: Literal["vxlan", "bgp", "cloud-routes"] = "vxlan"
-    """vxlan: neighbour, FDB entry and route per node on every node; bgp: a route; cloud-routes:
-    one call per node to the provider's network, nothing on the nodes."""
-    agent_user: str = "system:serviceaccount:kube-flannel:flannel"
-    agent_groups: tuple[str, ...] = (
-        "system:serviceaccounts",
-        "system:serviceaccounts:kube-flannel",
-    )
-    agent_qps: Annotated[float, Gt(0)] = 5.0
-    """client-go's default, which the agent does not change."""
-    agent_burst: Annotated[int, Ge(1)] = 10
 
 
 class PodNetworkCosts:

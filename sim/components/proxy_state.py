@@ -12,6 +12,8 @@ that are terminating, topology hints.
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.base.objects import NEVER, APIObject, Endpoint, EndpointSlice, Key, Service
 from sim.components.ports import WatchEvent
 from sim.costs.kube_proxy_payload import (
@@ -19,13 +21,17 @@ from sim.costs.kube_proxy_payload import (
     nftables_extra_payload_count,
 )
 
-SERVICES, ENDPOINTS, EMITTED_RULES, EMITTED_CHAINS, ALWAYS_RULES = range(5)
+SERVICES: Final = 0
+ENDPOINTS: Final = 1
+EMITTED_RULES: Final = 2
+EMITTED_CHAINS: Final = 3
+ALWAYS_RULES: Final = 4
 """Positions in `Counts`."""
 Counts = tuple[float, float, float, float, float]
 """Of one Service or of all: service ports with a ready endpoint, their endpoints, extra rules and
 extra chains written whenever the Service is emitted, extra rules written on every sync."""
 NO_COUNTS: Counts = (0.0, 0.0, 0.0, 0.0, 0.0)
-HEADLESS_LABEL = "service.kubernetes.io/headless"
+HEADLESS_LABEL: Final = "service.kubernetes.io/headless"
 
 
 class RuleChange:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt
 
 from sim.base.duration import DurationError, parse_duration_seconds
-from sim.components.leader_election import LeaderElectionParams
+from sim.components.leader_election_params import LeaderElectionParams
 from sim.components.scheduling_queue_params import SchedulingQueueParams
 from sim.scheduling import ConfigurationError, SchedulerConfiguration
 

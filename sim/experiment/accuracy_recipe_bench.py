@@ -27,12 +27,13 @@ from sim.components.client import ClientFactory
 from sim.components.container_runtime import ContainerRuntime
 from sim.components.controller_manager import USER as MANAGER_USER
 from sim.components.controller_manager import ControllerManager, ControllerManagerParams
-from sim.components.controllers.pod_gc import NodeTTLController
+from sim.components.controllers.pod_gc import TTL_ANNOTATION, ttl_text
 from sim.components.informer import Informer
 from sim.components.kubelet_client import FleetIdentities
 from sim.components.kubelet_fleet import KubeletFleet
 from sim.components.kubelet_params import KubeletParams
-from sim.components.overlay import Overlay, OverlayParams
+from sim.components.overlay import Overlay
+from sim.components.overlay_params import OverlayParams
 from sim.components.ports import Request
 from sim.components.scheduler import Scheduler, SchedulerParams
 from sim.components.scheduler_process import GoProcess
@@ -142,7 +143,7 @@ class Cluster:
             size_bytes=_NODE_BYTES,
             backend_annotated=True,
             annotations={
-                NodeTTLController.ANNOTATION: NodeTTLController.ttl_text(self.setting.nodes_count)
+                TTL_ANNOTATION: ttl_text(self.setting.nodes_count)
             },
             manifest={
                 "metadata": {"name": name, "labels": labels},

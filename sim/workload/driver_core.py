@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import APIObject, Job, Namespace, Pod, Workload
 from sim.components.client import ClientFactory
@@ -19,7 +19,7 @@ from sim.workload.rollout_tracker import RolloutTracker
 from sim.workload.shaping import namespace_manifest
 from sim.workload.submission import Retries, Steps, Submission
 
-USER = "kubernetes-admin"
+USER: Final = "kubernetes-admin"
 Key = tuple[str, str]
 
 

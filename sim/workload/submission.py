@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, Final
 
 from sim.components.client import Client
 from sim.components.ports import Request
@@ -13,10 +13,10 @@ from sim.workload.arrivals import Rate
 
 Steps = Generator[Event, Any, Any]
 
-_PASSING_CODES = frozenset({429, 500, 503, 504})
-_RETRY_COUNT_MAX = 5
-_FIRST_PAUSE_SECONDS = 0.1
-_PAUSE_FACTOR = 3.0
+_PASSING_CODES: Final = frozenset({429, 500, 503, 504})
+_RETRY_COUNT_MAX: Final = 5
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_PAUSE_FACTOR: Final = 3.0
 
 
 class Retries:

@@ -17,7 +17,8 @@ from sim.components.container_runtime import ContainerRuntime
 from sim.components.image_network import SharedBandwidth
 from sim.components.kubelet_fleet import KubeletFleet
 from sim.components.kubelet_params import KubeletParams
-from sim.components.overlay import Overlay, OverlayParams
+from sim.components.overlay import Overlay
+from sim.components.overlay_params import OverlayParams
 from sim.components.ports import FleetWatcher, Request, WatchEvent
 from sim.costs.container_runtime import ContainerRuntimeParams
 from sim.costs.kubelet import KubeletLawParams

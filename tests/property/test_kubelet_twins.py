@@ -19,7 +19,8 @@ from sim.components.container_runtime import ContainerRuntime
 from sim.components.kubelet_fleet import KubeletFleet, draw_phases
 from sim.components.kubelet_params import KubeletParams
 from sim.components.kubelet_reference import ReferenceKubelet
-from sim.components.overlay import Overlay, OverlayParams
+from sim.components.overlay import Overlay
+from sim.components.overlay_params import OverlayParams
 from sim.costs.container_runtime import ContainerRuntimeParams
 from sim.costs.kubelet import KubeletLawParams
 from sim.costs.overlay import PodNetworkParams, RemoteNodeParams, StepLaw

@@ -9,11 +9,11 @@ after back-off, at most ``retry_count_max`` times).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from json import dumps
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from zlib import crc32
 
 from sim.base.objects import NEVER, APIObject, Key, OwnerReference, Pod, PodTemplate, Workload
@@ -27,21 +27,21 @@ from sim.engine.host import HostProcess
 from sim.engine.tables import Recorder
 from sim.engine.workqueue import Workqueue
 
-OK = "ok"
-REQUEUE = "requeued"
-ERROR = "error"
+OK: Final = "ok"
+REQUEUE: Final = "requeued"
+ERROR: Final = "error"
 
 Sync = Generator[Event, Any, str]
 Steps = Generator[Event, Any, Any]
-K = TypeVar("K", bound=tuple[Any, ...])
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=APIObject)
 
-EXPECTATIONS_TIMEOUT_SECONDS = 300.0
+EXPECTATIONS_TIMEOUT_SECONDS: Final = 300.0
 """**Source:** `facts/defaults.csv`, expectations timeout."""
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_SUFFIX_COUNT = len(_ALPHABET) ** 5
-_MULTIPLIER = 8_675_309
-_SERVICE_ACCOUNT_GROUPS = (
+_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX_COUNT: Final = len(_ALPHABET) ** 5
+_MULTIPLIER: Final = 8_675_309
+_SERVICE_ACCOUNT_GROUPS: Final = (
     "system:serviceaccounts",
     "system:serviceaccounts:kube-system",
     "system:authenticated",
@@ -96,8 +96,8 @@ def with_labels(template: PodTemplate, extra: Mapping[str, str]) -> PodTemplate:
 class SyncQueue(Workqueue[K]):
     """A workqueue that also tells how long the key that was just handed over had waited."""
 
-    def __init__(self, engine: Engine, name: str, **options: Any) -> None:
-        super().__init__(engine, name, **options)
+    def __init__(self, engine: Engine, name: str, *, retry_base_seconds: float) -> None:
+        super().__init__(engine, name, retry_base_seconds=retry_base_seconds)
         self.wait_seconds: dict[K, float] = {}
 
     def _hand_over(self, waiter: Event) -> None:
@@ -437,7 +437,7 @@ def slow_start(
     return done_count, False
 
 
-_TERMINATING = "status/terminatingReplicas"
+_TERMINATING: Final = "status/terminatingReplicas"
 
 
 def terminating_count(workload: Workload) -> int:

@@ -11,13 +11,13 @@ parser: day of month and day of week are alternatives when both are restricted.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sim.base.objects import CronJob, Job, Key, OwnerReference
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
 from sim.components.ports import Request
 
-_MACROS = {
+_MACROS: Final = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
     "@monthly": "0 0 1 * *",
@@ -26,12 +26,14 @@ _MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
-_MINUTE_SECONDS = 60
-_DAY_MINUTES = 1440
-_HORIZON_DAYS = 366 * 5
+_MONTHS: Final = [
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+]  # fmt: skip
+_DAYS: Final = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
+_BOUNDS: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+_MINUTE_SECONDS: Final = 60
+_DAY_MINUTES: Final = 1440
+_HORIZON_DAYS: Final = 366 * 5
 """A schedule that never fires within five years never fires. **Source:** robfig/cron."""
 
 
@@ -154,7 +156,7 @@ class CronJobController(Controller):
 
     def sync(self, key: Key) -> Sync:
         """Create the Job that is due, if any; come back when the next one is."""
-        cron_job = self._cron_jobs.get(*key)
+        cron_job = self._cron_jobs.objects.get(key)
         if cron_job is None or cron_job.deletion_seconds >= 0.0 or cron_job.suspend:
             return OK
         schedule = parse_schedule(cron_job.schedule)

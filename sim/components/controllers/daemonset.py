@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import DaemonSet, Generic, Key, Node, OwnerReference, Pod, PodTemplate, Taint
 from sim.components.controllers.base import (
@@ -35,9 +35,9 @@ from sim.components.controllers.deployment import resolve
 from sim.components.controllers.taint_eviction import tolerates
 from sim.components.ports import Request
 
-BURST_COUNT = 250
+BURST_COUNT: Final = 250
 """**Source:** `facts/defaults.csv`, daemonset burst replicas per sync."""
-REVISION_LABEL = "controller-revision-hash"
+REVISION_LABEL: Final = "controller-revision-hash"
 _DAEMON_TOLERATIONS: tuple[dict[str, Any], ...] = (
     {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"},
     {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"},
@@ -182,7 +182,7 @@ class DaemonSetController(Controller):
 
     def sync(self, key: Key) -> Sync:
         """Create and delete daemon pods, roll the update on, write the status."""
-        daemon_set = self._sets.get(*key)
+        daemon_set = self._sets.objects.get(key)
         if daemon_set is None:
             self._expectations.forget(key)
             self._written.forget(key)

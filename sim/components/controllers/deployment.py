@@ -11,6 +11,7 @@ write with an outdated resourceVersion that upstream makes right after creating 
 from __future__ import annotations
 
 from math import ceil
+from typing import Final
 
 from sim.base.objects import (
     Deployment,
@@ -18,6 +19,7 @@ from sim.base.objects import (
     LabelSelector,
     OwnerReference,
     Pod,
+    PodTemplate,
     ReplicaSet,
 )
 from sim.components.controllers.base import (
@@ -35,7 +37,7 @@ from sim.components.controllers.base import (
 )
 from sim.components.ports import Request
 
-HASH_LABEL = "pod-template-hash"
+HASH_LABEL: Final = "pod-template-hash"
 
 
 def resolve(value: str, total_count: int, *, up: bool) -> int:
@@ -69,11 +71,15 @@ class DeploymentController(Controller):
         self._deployments = context.informer("deployments")
         self._replica_sets = context.owner_index("replicasets")
         self._pods = context.owner_index("pods")
+        self._hashes: dict[int, tuple[PodTemplate, str]] = {}
+        """By uid of a deployment: its last template and that template's hash."""
         self._deployments.add_handler(self._deployment_changed)
         context.informer("replicasets").add_handler(self._replica_set_changed)
         context.informer("pods").add_handler(self._pod_changed)
 
     def _deployment_changed(self, kind: str, new: Deployment, old: Deployment | None) -> None:
+        if kind == "DELETED":
+            self._hashes.pop(new.uid, None)
         self.queue.add(new.key)
 
     def _replica_set_changed(self, kind: str, new: ReplicaSet, old: ReplicaSet | None) -> None:
@@ -97,9 +103,18 @@ class DeploymentController(Controller):
         ):
             self.queue.add(deployment.key)
 
+    def hash_of(self, deployment: Deployment) -> str:
+        """Return the pod-template-hash of a deployment's template."""
+        template = deployment.template
+        known = self._hashes.get(deployment.uid)
+        if known is None or known[0] is not template:
+            known = (template, safe_hash(template_identity(template)))
+            self._hashes[deployment.uid] = known
+        return known[1]
+
     def sync(self, key: Key) -> Sync:
         """Do one step of the rollout of a deployment."""
-        deployment = self._deployments.get(*key)
+        deployment = self._deployments.objects.get(key)
         if deployment is None:
             return OK
         rollout = _Rollout(self, deployment, self._replica_sets.of(deployment.uid))
@@ -124,7 +139,7 @@ class _Rollout:
     ) -> None:
         self._controller = controller
         self.deployment = deployment
-        self.hash = safe_hash(template_identity(deployment.template))
+        self.hash = controller.hash_of(deployment)
         self.owned = sorted(owned, key=lambda item: (item.creation_seconds, item.uid))
         self.new: ReplicaSet | None = next(
             (item for item in self.owned if item.template_hash == self.hash), None

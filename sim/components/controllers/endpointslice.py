@@ -11,7 +11,7 @@ whose Node object is missing (upstream leaves them out).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import (
     Endpoint,
@@ -35,16 +35,16 @@ from sim.components.controllers.base import (
 from sim.components.controllers.membership import ServiceMembership, TriggerTimes
 from sim.components.ports import Request
 
-OWN_CHANGE_DELAY_SECONDS = 1.0
+OWN_CHANGE_DELAY_SECONDS: Final = 1.0
 """**Source:** `facts/defaults.csv`, endpointslice min delay after own slice change event."""
-RETRY_BASE_SECONDS = 1.0
+RETRY_BASE_SECONDS: Final = 1.0
 """**Source:** `facts/defaults.csv`, endpointslice service queue retry backoff."""
-ADDRESS_COUNT_MAX = 1000
+ADDRESS_COUNT_MAX: Final = 1000
 """Addresses in one Endpoints object. **Source:** `facts/model.md` g."""
-_SLICE_BASE_BYTES = 400
-_ENDPOINT_BYTES = 96
+_SLICE_BASE_BYTES: Final = 400
+_ENDPOINT_BYTES: Final = 96
 """A slice of 100 endpoints is about 10 kB. **Source:** `facts/model.md` g."""
-_ADDRESS_BYTES = 120
+_ADDRESS_BYTES: Final = 120
 """One address of an Endpoints object with its targetRef; assumed."""
 
 
@@ -156,7 +156,7 @@ class EndpointSliceController(Controller):
 
     def sync(self, key: Key) -> Sync:
         """Bring the slices of one service up to date."""
-        service = self._services.get(*key)
+        service = self._services.objects.get(key)
         if service is None:
             self._forget(key)
             return OK
@@ -289,7 +289,7 @@ class EndpointsController(Controller):
 
     def sync(self, key: Key) -> Sync:
         """Write the Endpoints object of one service if it changed."""
-        service = self._services.get(*key)
+        service = self._services.objects.get(key)
         if service is None:
             self._triggers.forget(key)
             self._written.forget(key)
@@ -307,7 +307,7 @@ class EndpointsController(Controller):
                 (ready if endpoint.ready else not_ready).append(endpoint.address)
         good = tuple(sorted(ready)[:ADDRESS_COUNT_MAX])
         bad = tuple(sorted(not_ready)[: ADDRESS_COUNT_MAX - len(good)])
-        current: Endpoints | None = self._endpoints.get(*key)
+        current: Endpoints | None = self._endpoints.objects.get(key)
         if current is None:
             verb = "create"
             new = Endpoints(name=service.name, namespace=service.namespace)

@@ -9,21 +9,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import APIObject
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
 from sim.components.ports import Request
 
-QPS_FACTOR = 2.0
+QPS_FACTOR: Final = 2.0
 """The client's qps is twice the configured one, the burst is not. **Source:** facts 0.1."""
-ABSENT_OWNER_COUNT_MAX = 500
+ABSENT_OWNER_COUNT_MAX: Final = 500
 """Owners remembered as absent. **Source:** upstream garbagecollector absentOwnerCache."""
-DEPENDENT_RESOURCES = (
+DEPENDENT_RESOURCES: Final = (
     "pods", "replicasets", "jobs", "endpointslices", "controllerrevisions", "leases", "configmaps",
     "secrets", "persistentvolumeclaims",
 )  # fmt: skip
-OWNER_RESOURCES = (
+OWNER_RESOURCES: Final = (
     "deployments", "replicasets", "statefulsets", "daemonsets", "jobs", "cronjobs", "services",
     "nodes", "pods", "configmaps",
 )  # fmt: skip

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil
+from typing import Final
 
 from sim.base.objects import HorizontalPodAutoscaler, Key, Workload
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
@@ -21,14 +22,14 @@ from sim.components.ports import Request
 MetricSource = Callable[[str, str, str, int], float | None]
 """(namespace, kind, name, replicas) → mean utilisation ratio, None while unknown."""
 
-SYNC_PERIOD_SECONDS = 15.0
-TOLERANCE_RATIO = 0.1
-DOWNSCALE_WINDOW_SECONDS = 300.0
+SYNC_PERIOD_SECONDS: Final = 15.0
+TOLERANCE_RATIO: Final = 0.1
+DOWNSCALE_WINDOW_SECONDS: Final = 300.0
 """**Source:** `facts/defaults.csv`."""
-SCALE_UP_PODS_COUNT = 4
-SCALE_UP_FACTOR = 2.0
+SCALE_UP_PODS_COUNT: Final = 4
+SCALE_UP_FACTOR: Final = 2.0
 """Default scale-up policies per 15 s. **Source:** autoscaling/v2 defaults."""
-_RESOURCES = {
+_RESOURCES: Final = {
     "Deployment": "deployments",
     "ReplicaSet": "replicasets",
     "StatefulSet": "statefulsets",
@@ -68,7 +69,7 @@ class HorizontalPodAutoscalerController(Controller):
 
     def sync(self, key: Key) -> Sync:
         """Reconcile one autoscaler."""
-        autoscaler = self._autoscalers.get(*key)
+        autoscaler = self._autoscalers.objects.get(key)
         if autoscaler is None:
             self._recommendations.pop(key, None)
             return OK

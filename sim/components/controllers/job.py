@@ -12,6 +12,8 @@ deadlines.
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.base.objects import NEVER, APIObject, Job, Key, OwnerReference, Pod
 from sim.components.controllers.base import (
     ERROR,
@@ -28,13 +30,13 @@ from sim.components.controllers.base import (
 )
 from sim.components.ports import Request
 
-FINALIZER = "batch.kubernetes.io/job-tracking"
-BATCH_PERIOD_SECONDS = 1.0
-BACKOFF_BASE_SECONDS = 10.0
-BACKOFF_MAX_SECONDS = 600.0
-RETRY_BASE_SECONDS = 1.0
+FINALIZER: Final = "batch.kubernetes.io/job-tracking"
+BATCH_PERIOD_SECONDS: Final = 1.0
+BACKOFF_BASE_SECONDS: Final = 10.0
+BACKOFF_MAX_SECONDS: Final = 600.0
+RETRY_BASE_SECONDS: Final = 1.0
 """**Source:** `facts/defaults.csv`: job sync batch period, job pod failure and API backoff."""
-BURST_COUNT = 500
+BURST_COUNT: Final = 500
 """Pods created in one sync. **Source:** upstream job controller MaxPodCreateDeletePerSync."""
 
 
@@ -83,7 +85,7 @@ class JobController(Controller):
         if owner is None or owner.kind != "Job":
             return
         key = (new.namespace, owner.name)
-        job = self._jobs.get(*key)
+        job = self._jobs.objects.get(key)
         if kind != "DELETED" and (job is None or job.uid != owner.uid):
             self._release(new)
             return
@@ -95,7 +97,7 @@ class JobController(Controller):
 
     def object_count(self, key: Key) -> int:
         """Return the pods of the job."""
-        job = self._jobs.get(*key[:2])
+        job = self._jobs.get(key[0], key[1])
         return len(self._pods.children.get(job.uid, ())) if job is not None else 1
 
     def sync(self, key: tuple[str, ...]) -> Sync:
@@ -108,7 +110,7 @@ class JobController(Controller):
         return (yield from self._sync_job((key[0], key[1])))
 
     def _sync_job(self, key: Key) -> Sync:
-        job = self._jobs.get(*key)
+        job = self._jobs.objects.get(key)
         if job is None:
             self._expectations.forget(key)
             self._written.forget(key)

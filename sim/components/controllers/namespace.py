@@ -9,17 +9,19 @@ with a client of 400 qps / 3000 burst, retry while content remains, finalization
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.base.objects import Generic, Key, Namespace
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
 from sim.components.ports import Request
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS: Final = 5.0
 """**Source:** `facts/defaults.csv`, namespace deletion grace before content deletion."""
-QPS_FACTOR = 20.0
-BURST_FACTOR = 100
+QPS_FACTOR: Final = 20.0
+BURST_FACTOR: Final = 100
 """The client's limits relative to the configured ones. **Source:** facts 0.1."""
-FINALIZER = "kubernetes"
-CONTENT_RESOURCES = (
+FINALIZER: Final = "kubernetes"
+CONTENT_RESOURCES: Final = (
     "pods", "controllerrevisions", "daemonsets", "deployments", "replicasets", "statefulsets",
     "horizontalpodautoscalers", "cronjobs", "jobs", "configmaps", "leases", "endpointslices",
     "endpoints", "events", "events.k8s.io", "limitranges", "ingresses", "networkpolicies",
@@ -28,7 +30,7 @@ CONTENT_RESOURCES = (
     "secrets", "serviceaccounts", "services", "csistoragecapacities",
 )  # fmt: skip
 """Namespaced built-in resources that can be deleted. **Source:** the recipe's list."""
-_REMAINING_RETRY_SECONDS = 5.0
+_REMAINING_RETRY_SECONDS: Final = 5.0
 """First estimate of how long content needs; pods name their own grace. **Source:** upstream
 namespaced_resources_deleter and namespace_controller: half of the estimate plus one second."""
 
@@ -52,7 +54,7 @@ class NamespaceController(Controller):
 
     def sync(self, key: Key) -> Sync:
         """Delete everything in a namespace, then the namespace itself."""
-        known = self._namespaces.get(*key)
+        known = self._namespaces.objects.get(key)
         if known is None or known.deletion_seconds < 0.0:
             return OK
         name = key[1]

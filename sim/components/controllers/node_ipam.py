@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_network
+from typing import Final
 
 from sim.base.objects import APIObject, Key, Node
 from sim.components.controllers.base import ERROR, OK, REQUEUE, Controller, ControllerContext, Sync
 from sim.components.ports import Request
 
-_PATCH_TRY_COUNT = 3
+_PATCH_TRY_COUNT: Final = 3
 
 
 class CIDRSet:
@@ -115,7 +116,7 @@ class NodeIPAMController(Controller):
 
     def sync(self, key: Key) -> Sync:
         """Allocate a range and write it into the node."""
-        node = self._nodes.get(*key)
+        node = self._nodes.objects.get(key)
         if node is None or node.pod_cidr:
             return OK
         ranges = self._allocate()

@@ -10,10 +10,7 @@ per zone with the three disruption states, removal of taints when a node returns
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from annotated_types import Ge, Gt
+from typing import Final
 
 from sim.base.objects import NEVER, APIObject, Key, Lease, Node, Taint
 from sim.components.controllers.base import (
@@ -24,40 +21,21 @@ from sim.components.controllers.base import (
     Steps,
     Sync,
 )
+from sim.components.controllers.node_lifecycle_params import NodeLifecycleParams
 from sim.components.controllers.node_pods import NodePods
 from sim.components.ports import Request
 from sim.engine.engine import Event
 from sim.engine.token_bucket import TokenBucket
 
-NOT_READY = "node.kubernetes.io/not-ready"
-UNREACHABLE = "node.kubernetes.io/unreachable"
-UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
-ZONE_LABEL = "topology.kubernetes.io/zone"
-_PARALLEL_COUNT = 8
-_STATUS_TRY_COUNT = 5
-_STATUS_RETRY_SECONDS = 0.02
-_TAINT_POLL_SECONDS = 0.1
+NOT_READY: Final = "node.kubernetes.io/not-ready"
+UNREACHABLE: Final = "node.kubernetes.io/unreachable"
+UNSCHEDULABLE: Final = "node.kubernetes.io/unschedulable"
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
+_PARALLEL_COUNT: Final = 8
+_STATUS_TRY_COUNT: Final = 5
+_STATUS_RETRY_SECONDS: Final = 0.02
+_TAINT_POLL_SECONDS: Final = 0.1
 """**Source:** `facts/defaults.csv`: node update workers, status retry, taint queue poll."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeLifecycleParams:
-    """Flags of the controller. **Source:** `facts/defaults.csv`."""
-
-    node_monitor_period_seconds: Annotated[float, Gt(0)] = 5.0
-    """Pause between monitoring passes."""
-    node_monitor_grace_period_seconds: Annotated[float, Gt(0)] = 50.0
-    """Silence after which a node is unknown."""
-    node_startup_grace_period_seconds: Annotated[float, Gt(0)] = 60.0
-    """Silence allowed to a node that has never reported."""
-    node_eviction_rate_per_second: Annotated[float, Ge(0)] = 0.1
-    """Nodes tainted NoExecute per second in a healthy zone."""
-    secondary_node_eviction_rate_per_second: Annotated[float, Ge(0)] = 0.01
-    """The same in a zone that is partially disrupted (0 in small zones)."""
-    large_cluster_size_threshold_nodes: Annotated[int, Ge(0)] = 50
-    """Zones up to this size count as small."""
-    unhealthy_zone_threshold_ratio: Annotated[float, Gt(0)] = 0.55
-    """Share of not ready nodes from which a zone is partially disrupted."""
 
 
 def with_taints(node: Node, added: tuple[Taint, ...], removed: tuple[tuple[str, str], ...]) -> Node:
@@ -154,7 +132,7 @@ class NodeLifecycleController(Controller):
 
     def sync(self, key: Key) -> Sync:
         """Bring the NoSchedule taints of one node in line with its conditions."""
-        node = self._nodes.get(*key)
+        node = self._nodes.objects.get(key)
         if node is None:
             return OK
         wanted: dict[str, None] = {}

@@ -8,14 +8,19 @@ PATCH to Failed before a forced DELETE.
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.base.objects import APIObject, Key, Node, Pod
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Steps, Sync
 from sim.components.controllers.node_pods import NodePods
 from sim.components.ports import Request
 
-CHECK_PERIOD_SECONDS = 20.0
-QUARANTINE_SECONDS = 40.0
+CHECK_PERIOD_SECONDS: Final = 20.0
+QUARANTINE_SECONDS: Final = 40.0
 """**Source:** `facts/defaults.csv`."""
+TTL_ANNOTATION: Final = "node.alpha.kubernetes.io/ttl"
+_TTL_STEPS: Final = ((100, 0), (500, 15), (1000, 30), (2000, 60), (10**9, 300))
+_TTL_HYSTERESIS_RATIO: Final = 0.9
 
 
 class PodGarbageCollector(Controller):
@@ -102,6 +107,11 @@ class PodGarbageCollector(Controller):
         )  # fmt: skip
 
 
+def ttl_text(node_count: int) -> str:
+    """Return the annotation's value in a cluster that has grown to so many nodes."""
+    return str(next(ttl for limit, ttl in _TTL_STEPS if node_count <= limit))
+
+
 class NodeTTLController(Controller):
     """Annotates nodes with the time for which kubelets may cache secrets and config maps.
 
@@ -111,14 +121,6 @@ class NodeTTLController(Controller):
 
     name = "node_ttl"
     service_account = "ttl-controller"
-    _STEPS = ((100, 0), (500, 15), (1000, 30), (2000, 60), (10**9, 300))
-    _HYSTERESIS_RATIO = 0.9
-    ANNOTATION = "node.alpha.kubernetes.io/ttl"
-
-    @classmethod
-    def ttl_text(cls, node_count: int) -> str:
-        """Return the annotation's value in a cluster that has grown to so many nodes."""
-        return str(next(ttl for limit, ttl in cls._STEPS if node_count <= limit))
 
     def __init__(self, context: ControllerContext, worker_count: int) -> None:
         super().__init__(context, worker_count)
@@ -130,23 +132,23 @@ class NodeTTLController(Controller):
         if kind == "MODIFIED":
             return
         count = len(self._nodes.objects)
-        while count > self._STEPS[self._step][0]:
+        while count > _TTL_STEPS[self._step][0]:
             self._step += 1
-        while self._step and count <= self._STEPS[self._step - 1][0] * self._HYSTERESIS_RATIO:
+        while self._step and count <= _TTL_STEPS[self._step - 1][0] * _TTL_HYSTERESIS_RATIO:
             self._step -= 1
         if kind == "ADDED":
             self.queue.add(new.key)
 
     def sync(self, key: Key) -> Sync:
         """Write the annotation of one node if it differs."""
-        node = self._nodes.get(*key)
-        wanted = str(self._STEPS[self._step][1])
-        if node is None or node.annotations.get(self.ANNOTATION) == wanted:
+        node = self._nodes.objects.get(key)
+        wanted = str(_TTL_STEPS[self._step][1])
+        if node is None or node.annotations.get(TTL_ANNOTATION) == wanted:
             return OK
 
         def annotate(current: APIObject) -> APIObject:
             new = current.clone()
-            new.annotations = {**current.annotations, self.ANNOTATION: wanted}
+            new.annotations = {**current.annotations, TTL_ANNOTATION: wanted}
             return new
 
         response = yield self.client.call(Request("patch", "nodes", "", key[1], mutate=annotate))

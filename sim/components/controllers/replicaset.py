@@ -10,6 +10,7 @@ before the informers have seen the controller's own writes (v1.36), minReadySeco
 from __future__ import annotations
 
 from math import log2
+from typing import Final
 
 from sim.base.objects import Key, Pod, ReplicaSet
 from sim.components.controllers.base import (
@@ -29,9 +30,9 @@ from sim.components.controllers.base import (
 )
 from sim.components.ports import Request
 
-BURST_COUNT = 500
+BURST_COUNT: Final = 500
 """**Source:** `facts/defaults.csv`, replicaset burst replicas per sync."""
-_PHASE_RANK = {"Pending": 0, "Unknown": 1, "Running": 2}
+_PHASE_RANK: Final = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
 class PodCounts:
@@ -135,14 +136,14 @@ class ReplicaSetController(Controller):
 
     def object_count(self, key: Key) -> int:
         """Return the pods of the replica set, all of which upstream walks through."""
-        replica_set = self._replica_sets.get(*key)
+        replica_set = self._replica_sets.objects.get(key)
         if replica_set is None:
             return 0
         return len(self._pods.children.get(replica_set.uid, ()))
 
     def sync(self, key: Key) -> Sync:
         """Create or delete pods, then write the status."""
-        replica_set = self._replica_sets.get(*key)
+        replica_set = self._replica_sets.objects.get(key)
         if replica_set is None:
             self._expectations.forget(key)
             self._written.forget(key)
@@ -200,7 +201,7 @@ class ReplicaSetController(Controller):
         assert pod is not None
         assert pod.owner is not None
         key = (pod.namespace, pod.owner.name)
-        replica_set = self._replica_sets.get(*key)
+        replica_set = self._replica_sets.objects.get(key)
         if replica_set is None:
             return
         if request.ok:

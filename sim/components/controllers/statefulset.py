@@ -57,12 +57,12 @@ class StatefulSetController(Controller):
 
     def object_count(self, key: Key) -> int:
         """Return the pods of the set."""
-        found = self._sets.get(*key)
+        found = self._sets.objects.get(key)
         return len(self._pods.children.get(found.uid, ())) if found is not None else 0
 
     def sync(self, key: Key) -> Sync:
         """Take the next step of a stateful set."""
-        stateful_set = self._sets.get(*key)
+        stateful_set = self._sets.objects.get(key)
         if stateful_set is None or stateful_set.deletion_seconds >= 0.0:
             self._written.forget(key)
             return OK

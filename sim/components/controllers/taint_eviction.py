@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from sim.base.objects import APIObject, Node, Pod, Taint
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
@@ -17,10 +17,10 @@ from sim.components.controllers.node_lifecycle import NOT_READY, UNREACHABLE
 from sim.components.controllers.node_pods import NodePods
 from sim.components.ports import Request
 
-_WORKER_COUNT = 8
-_TRY_COUNT = 5
-_RETRY_SECONDS = 0.01
-DEFAULT_TOLERATION_SECONDS = 300.0
+_WORKER_COUNT: Final = 8
+_TRY_COUNT: Final = 5
+_RETRY_SECONDS: Final = 0.01
+DEFAULT_TOLERATION_SECONDS: Final = 300.0
 """What admission gives pods that say nothing. **Source:** DefaultTolerationSeconds plugin."""
 
 

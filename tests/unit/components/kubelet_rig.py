@@ -9,10 +9,12 @@ from typing import Any
 from sim.base.objects import ContainerSpec, Node, Pod, PodTemplate
 from sim.components import facts
 from sim.components.container_runtime import ContainerRuntime
-from sim.components.image import ImageParams, Images
+from sim.components.image import Images
+from sim.components.image_params import ImageParams
 from sim.components.kubelet_fleet import KubeletFleet
 from sim.components.kubelet_params import KubeletParams
-from sim.components.overlay import Overlay, OverlayParams
+from sim.components.overlay import Overlay
+from sim.components.overlay_params import OverlayParams
 from sim.costs.container_runtime import ContainerRuntimeParams
 from sim.costs.kubelet import KubeletLawParams
 from sim.costs.overlay import PodNetworkParams, RemoteNodeParams

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.components import facts
-from sim.components.image import PULLED, PULLING, ImageParams, Images, Layer
+from sim.components.image import PULLED, PULLING, Images, Layer
 from sim.components.image_network import SharedBandwidth
+from sim.components.image_params import ImageParams
 from sim.costs.container_runtime import ContainerRuntimeParams
 from sim.engine.engine import Engine
 from sim.engine.tables import Recorder

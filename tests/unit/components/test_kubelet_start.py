@@ -229,7 +229,7 @@ def test_static_pods_have_mirror_pods_that_come_back() -> None:
 
 def test_pull_failure_backs_off_and_recovers() -> None:
     """registryPullQPS fails attempts instead of delaying them (facts/model.md h.4)."""
-    from sim.components.image import ImageParams
+    from sim.components.image_params import ImageParams
 
     catalogue = {f"image-{index}": [Layer(f"layer-{index}", 1_000)] for index in range(8)}
     rig = Rig(

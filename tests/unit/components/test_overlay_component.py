@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from sim.base.objects import Node
 from sim.components import facts
-from sim.components.overlay import Overlay, OverlayParams, PodNetworkCosts
+from sim.components.overlay import Overlay, PodNetworkCosts
 from sim.components.overlay_ipam import AddressPool
+from sim.components.overlay_params import OverlayParams
 from sim.components.ports import WatchEvent
 from sim.costs.overlay import PodNetworkParams, RemoteNodeParams
 from sim.engine.engine import Engine

@@ -9,7 +9,7 @@ import pytest
 
 from sim.base.objects import Deployment, LabelSelector, Taint
 from sim.components.controllers.node_ipam import CIDRSet
-from sim.components.controllers.node_lifecycle import NodeLifecycleParams
+from sim.components.controllers.node_lifecycle_params import NodeLifecycleParams
 from sim.components.controllers.taint_eviction import stay_seconds, tolerates
 from tests.unit.components.controllers.stand_ins import World, make_template
 
