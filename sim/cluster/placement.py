@@ -73,6 +73,8 @@ class Placement:
         self._engine = engine
         self._schedulers = schedulers
         self._computed_seconds = -inf
+        self._computed_for: tuple[object, ...] = ()
+        """Scheduler and version of its state."""
         self._values: dict[tuple[str, str], float] = {}
 
     def declare(self, sampler: GaugeSampler, resources: Sequence[str]) -> None:
@@ -84,7 +86,7 @@ class Placement:
                 )
 
     def expire(self) -> None:
-        """Compute anew at the next sample."""
+        """Compute anew at the next sample, if anything has changed."""
         self._computed_seconds = -inf
 
     def _reader(self, gauge: str, resource: str) -> Callable[[], float]:
@@ -99,10 +101,14 @@ class Placement:
     def _compute(self) -> None:
         leader = next((item for item in self._schedulers if item.leading), self._schedulers[0])
         state = leader.state
-        rows = [node.row for node in state.nodes.values() if node.present]
+        version = (leader, *state.version())
+        if version == self._computed_for:
+            return
+        self._computed_for = version
+        rows = np.flatnonzero(state.present)
         self._values = {}
         names = [name for name in RESOURCES if name in state.columns]
-        if not rows:
+        if not len(rows):
             return
         columns = [state.columns[name] for name in names]
         allocatable = state.allocatable[columns][:, rows]

@@ -155,6 +155,10 @@ class NodeTable(ABC):
             self._used_at = end
         return self._used
 
+    def version(self) -> tuple[int, int]:
+        """What changes with every change of nodes or of their pods."""
+        return self.node_epoch, self.log_start + len(self.log)
+
     def changed(self, node: Node) -> None:
         """Note that the pods of a node changed."""
         log = self.log
