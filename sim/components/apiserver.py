@@ -395,7 +395,7 @@ class APIServer:
         now = self.engine.now
         cores = host.core_count
         demand_seconds += self._scatter_seconds(demand_seconds)
-        if self.process.running_count == 0:
+        if self.process.idle:
             slept_seconds = now - self._awake_seconds
             if slept_seconds > 0.0:
                 cold_seconds = law.cold(slept_seconds)
@@ -454,7 +454,7 @@ class APIServer:
         now = self.engine.now
         demand_seconds += self._scatter_seconds(demand_seconds)
         process = self.process
-        if process.running_count == 0:
+        if process.idle:
             slept_seconds = now - self._awake_seconds
             if slept_seconds > 0.0:
                 cold_seconds = law.cold(slept_seconds)

@@ -90,7 +90,7 @@ class GoProcess:
         stream = self._stream
         now = self._engine.now
         asleep = (
-            process.running_count == 0
+            process.idle
             and now - self._awake_seconds > params.awake_window_seconds
             and not goes_on
         )
@@ -136,7 +136,7 @@ class GoProcess:
             work_seconds = self._collected(work_seconds)
         latency_seconds = 0.0
         slept_seconds = now - self._awake_seconds
-        if slept_seconds > params.awake_window_seconds and process.running_count == 0:
+        if slept_seconds > params.awake_window_seconds and process.idle:
             latency_seconds = params.wake_latency_seconds * self.crowd_count
             work_seconds += wake_seconds + latency_seconds
             work_seconds += stream.exponential(self._law.cold_seconds(slept_seconds))

@@ -37,7 +37,7 @@ class GoProcess(HostProcess):
         """Spend ``demand_seconds`` of CPU, then call back; a dead process does nothing."""
         if not self.alive:
             return
-        if self._inner.running_count == 0 and not self.saturated:
+        if self._inner.idle and not self.saturated:
             slept_seconds = self._engine.now - self._awake_seconds
             if slept_seconds > 0.0:
                 wake_seconds = self._law.wake(slept_seconds)
@@ -54,7 +54,7 @@ class GoProcess(HostProcess):
         """As `run`, for the goroutine that has the processor already: it does not queue again."""
         if not self.alive:
             return
-        if self._inner.running_count == 0 and not self.saturated:
+        if self._inner.idle and not self.saturated:
             self.run(demand_seconds, callback, argument)
             return
         now = self._engine.now

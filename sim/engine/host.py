@@ -31,7 +31,7 @@ def _nothing(_: object) -> None:
 class HostProcess:
     """An operating-system process placed on a host: what it used and what it runs now."""
 
-    __slots__ = ("cpu_seconds", "host", "job_count", "name", "running_count")
+    __slots__ = ("cpu_seconds", "ends_seconds", "host", "job_count", "name", "running_count")
 
     def __init__(self, name: str, host: Host) -> None:
         self.name = name
@@ -42,6 +42,13 @@ class HostProcess:
         """Jobs submitted so far."""
         self.running_count = 0
         """Jobs submitted and not finished."""
+        self.ends_seconds: list[float] = []
+        """Heap: when the jobs end that nobody waits for; the host's own business."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether none of its jobs is there any more."""
+        return self.running_count == 0 or self.host.is_idle(self)
 
     def run(
         self, demand_seconds: float, callback: Callable[[Any], object], argument: Any = None
@@ -69,8 +76,9 @@ class Host:
     """
 
     __slots__ = (
-        "_armed_seconds", "_direct", "_engine", "_first_end_seconds", "_jobs", "_last_seconds",
-        "_occupied", "_rate", "_sequence", "_then_finish", "_virtual", "core_count",
+        "_armed_seconds", "_counted_seconds", "_direct", "_engine", "_first_end_seconds",
+        "_guests", "_jobs", "_last_seconds", "_occupied_count", "_occupied_seconds", "_rate",
+        "_sequence", "_then_finish", "_virtual", "core_count",
         "job_area_seconds", "job_count", "name", "processes", "roomy", "sojourn_sum_seconds",
         "work_seconds",
     )  # fmt: skip
@@ -86,10 +94,16 @@ class Host:
         """Shared mode: (finishing value, sequence, arrival, process, callback, argument)."""
         self._direct: dict[int, Call] = {}
         """Direct mode: sequence → timer whose argument is the job."""
-        self._occupied: list[tuple[float, int, float, HostProcess]] = []
-        """Direct mode, heap: (end, sequence, arrival, process) of jobs that nobody waits for."""
+        self._guests: list[HostProcess] = []
+        """Processes that have jobs nobody waits for, or have had some."""
+        self._occupied_count = 0
+        """Direct mode: such jobs present, as far as `_retire` has looked."""
+        self._occupied_seconds = 0.0
+        """Demands of all such jobs so far."""
+        self._counted_seconds = 0.0
+        """What of these is in the integrals below already."""
         self._first_end_seconds = inf
-        """Direct mode: when the first of those ends."""
+        """Direct mode: when the first of those present ends."""
         self._armed_seconds: list[float] = []
         self._then_finish = self._finish_direct
         self._virtual = 0.0
@@ -101,9 +115,11 @@ class Host:
         self.work_seconds = 0.0
         """CPU time delivered to all jobs up to the last change."""
         self.job_area_seconds = 0.0
-        """Integral over time of the number of jobs present, up to the last change."""
+        """Integral over time of the number of jobs present, up to the last change; `settle`
+        brings all three up to the present."""
         self.sojourn_sum_seconds = 0.0
-        """Sum of the times that finished jobs spent on the host."""
+        """Sum of the times that finished jobs spent on the host, and that jobs nobody waits for
+        have spent there so far."""
 
     def process(self, name: str) -> HostProcess:
         """Return the process of that name, placing it here first if it is new."""
@@ -118,7 +134,13 @@ class Host:
         """Jobs present now."""
         if self._first_end_seconds <= self._engine.now:
             self._retire(self._engine.now)
-        return len(self._jobs) + len(self._direct) + len(self._occupied)
+        return len(self._jobs) + len(self._direct) + self._occupied_count
+
+    def is_idle(self, process: HostProcess) -> bool:
+        """Whether no job of a process is present now."""
+        if self._first_end_seconds <= self._engine.now:
+            self._retire(self._engine.now)
+        return process.running_count == 0
 
     def has_room(self) -> bool:
         """Whether `occupy` would succeed now."""
@@ -127,7 +149,7 @@ class Host:
         if self._first_end_seconds <= self._engine.now:
             self._retire(self._engine.now)
         cores = self.core_count
-        return not cores or 2 * (len(self._direct) + len(self._occupied)) < cores
+        return not cores or 2 * (len(self._direct) + self._occupied_count) < cores
 
     def occupy(self, process: HostProcess, demand_seconds: float) -> int:
         """Run a job without telling anyone of its end, if there is plenty of room.
@@ -143,43 +165,52 @@ class Host:
         now = self._engine.now
         if self._first_end_seconds <= now:
             self._retire(now)
-        occupied = self._occupied
-        count = len(self._direct) + len(occupied)
+        count = len(self._direct) + self._occupied_count
         cores = self.core_count
         if cores and count + count >= cores:
             return 0
-        if count:
-            present = count * (now - self._last_seconds)
-            self.job_area_seconds += present
-            self.work_seconds += present
-        self._last_seconds = now
         process.cpu_seconds += demand_seconds
         process.job_count += 1
         process.running_count += 1
-        self._sequence = sequence = self._sequence + 1
+        self._occupied_seconds += demand_seconds
+        self._occupied_count += 1
         end_seconds = now + demand_seconds
         if end_seconds < self._first_end_seconds:
             self._first_end_seconds = end_seconds
-        _push(occupied, (end_seconds, sequence, now, process))
+        ends = process.ends_seconds
+        if not ends and process not in self._guests:
+            self._guests.append(process)
+        _push(ends, end_seconds)
         return count + 1
 
     def _retire(self, now: float) -> None:
-        """Take out the occupying jobs that have ended, each at its own time."""
-        occupied = self._occupied
-        count = len(self._direct) + len(occupied)
-        end_seconds = self._first_end_seconds
-        while end_seconds <= now:
-            _, _, arrival_seconds, process = _pop(occupied)
-            present = count * (end_seconds - self._last_seconds)
-            self.job_area_seconds += present
-            self.work_seconds += present
-            self._last_seconds = end_seconds
-            self.job_count += 1
-            self.sojourn_sum_seconds += end_seconds - arrival_seconds
-            process.running_count -= 1
-            count -= 1
-            end_seconds = occupied[0][0] if occupied else inf
-        self._first_end_seconds = end_seconds
+        """Take out the occupying jobs that have ended."""
+        first_seconds = inf
+        present_count = 0
+        for process in self._guests:
+            ends = process.ends_seconds
+            while ends and ends[0] <= now:
+                _pop(ends)
+                process.running_count -= 1
+                self.job_count += 1
+            if ends:
+                present_count += len(ends)
+                if ends[0] < first_seconds:
+                    first_seconds = ends[0]
+        self._first_end_seconds = first_seconds
+        self._occupied_count = present_count
+
+    def _count_occupied(self, now: float) -> None:
+        """Bring what occupying jobs have received so far into the integrals."""
+        left_seconds = 0.0
+        for process in self._guests:
+            for end_seconds in process.ends_seconds:
+                left_seconds += max(0.0, end_seconds - now)
+        received = self._occupied_seconds - left_seconds - self._counted_seconds
+        self._counted_seconds += received
+        self.job_area_seconds += received
+        self.work_seconds += received
+        self.sojourn_sum_seconds += received
 
     def submit(
         self,
@@ -199,8 +230,8 @@ class Host:
         if not self._jobs:
             if self._first_end_seconds <= now:
                 self._retire(now)
-            count = len(direct) + len(self._occupied)
-            if count < cores or not cores:
+            count = len(direct)
+            if count + self._occupied_count < cores or not cores:
                 if count:
                     present = count * (now - self._last_seconds)
                     self.job_area_seconds += present
@@ -237,9 +268,7 @@ class Host:
         sequence, process, callback, argument, arrival_seconds, _ = job
         now = self._engine.now
         direct = self._direct
-        if self._first_end_seconds <= now:
-            self._retire(now)
-        present = (len(direct) + len(self._occupied)) * (now - self._last_seconds)
+        present = len(direct) * (now - self._last_seconds)
         self.job_area_seconds += present
         self.work_seconds += present
         self._last_seconds = now
@@ -251,24 +280,34 @@ class Host:
 
     def _share(self, now: float) -> None:
         """Go from direct to shared mode: what is left of every job goes into the heap."""
-        direct, occupied = self._direct, self._occupied
+        direct = self._direct
         self._virtual = 0.0
-        if direct or occupied:
-            present = (len(direct) + len(occupied)) * (now - self._last_seconds)
+        if direct:
+            present = len(direct) * (now - self._last_seconds)
             self.job_area_seconds += present
             self.work_seconds += present
-            for end_seconds, sequence, arrival, process in occupied:
-                left = end_seconds - now
-                _push(self._jobs, (left, sequence, arrival, process, _nothing, None))
-            occupied.clear()
-            self._first_end_seconds = inf
             for call in direct.values():
                 sequence, process, callback, argument, arrival, end_seconds = call.argument
                 call.cancel()
                 left = max(0.0, end_seconds - now)
                 _push(self._jobs, (left, sequence, arrival, process, callback, argument))
             direct.clear()
+        if self._occupied_count:
+            self._share_occupied(now)
         self._last_seconds = now
+
+    def _share_occupied(self, now: float) -> None:
+        """Make the occupying jobs ordinary ones, with what is left of them, from now on."""
+        self._count_occupied(now)
+        for process in self._guests:
+            for end_seconds in sorted(process.ends_seconds):
+                left = end_seconds - now
+                self._occupied_seconds -= left
+                self._sequence += 1
+                _push(self._jobs, (left, self._sequence, now, process, _nothing, None))
+            process.ends_seconds.clear()
+        self._occupied_count = 0
+        self._first_end_seconds = inf
 
     def _separate(self, now: float) -> None:
         """Go from shared to direct mode: half of the cores are free, every job has its own."""
@@ -348,12 +387,13 @@ class Host:
         now = self._engine.now
         if self._jobs:
             self._advance(now)
-        elif self._direct or self._occupied:
-            self._retire(now)
-            present = (len(self._direct) + len(self._occupied)) * (now - self._last_seconds)
+        elif self._direct:
+            present = len(self._direct) * (now - self._last_seconds)
             self.job_area_seconds += present
             self.work_seconds += present
             self._last_seconds = now
+        self._retire(now)
+        self._count_occupied(now)
 
     def _present(self) -> list[tuple[float, float]]:
         """Return (arrival, CPU seconds still needed) of every job present."""
@@ -362,7 +402,11 @@ class Host:
         direct = [
             (call.argument[4], max(0.0, call.argument[5] - now)) for call in self._direct.values()
         ]
-        occupied = [(job[2], max(0.0, job[0] - now)) for job in self._occupied]
+        occupied = [
+            (now, max(0.0, end_seconds - now))  # the time they have been here is counted already
+            for process in self._guests
+            for end_seconds in process.ends_seconds
+        ]
         return shared + direct + occupied
 
     def check(self) -> list[str]:

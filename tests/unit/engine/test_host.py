@@ -113,6 +113,7 @@ def test_occupying_spends_cpu_without_an_event(core_count: int) -> None:
     assert host.work_seconds == pytest.approx(1.0)
     engine.run(5.0)
     assert host.running_count == process.running_count == 0
+    host.settle()
     assert host.sojourn_sum_seconds == host.work_seconds == pytest.approx(2.0)
     assert engine.event_count == 2  # the two horizons
 
