@@ -27,6 +27,9 @@ MANIFEST = FOLDER / "manifest.json"
 _BASE = ("objects",)
 _ENGINE = ("engine", "host", "streams", "tables", "token_bucket", "workqueue")
 _COSTS = ("apiserver", "controllers", "disk", "etcd", "network", "watch")
+_SCHEDULING = (
+    "columns", "core", "dynamic", "match_index", "nodes", "plan", "state", "tallies",
+)  # fmt: skip
 _CLUSTER = ("invariants",)
 _WORKLOAD = ("driver_core", "pod_tracker", "rollout_tracker", "submission")
 _COMPONENTS = (
@@ -52,6 +55,7 @@ _CONTROLLERS = (
 MODULES: tuple[str, ...] = (
     *(f"sim.base.{name}" for name in _BASE),
     *(f"sim.engine.{name}" for name in _ENGINE),
+    *(f"sim.scheduling.{name}" for name in _SCHEDULING),
     *(f"sim.costs.{name}" for name in _COSTS),
     *(f"sim.components.{name}" for name in _COMPONENTS),
     *(f"sim.components.controllers.{name}" for name in _CONTROLLERS),

@@ -32,7 +32,14 @@ import numpy as np
 from sim.base.objects import APIObject, EndpointSlice, Key, Service
 from sim.components.client import Client
 from sim.components.kube_proxy_params import KubeProxyFleetParams
-from sim.components.kube_proxy_runners import BoolArray, FloatArray, IntArray, ProxyRunners
+from sim.components.kube_proxy_runners import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Numbers,
+    ProxyRunners,
+    first_true,
+)
 from sim.components.node_cpu import NodeCPUs
 from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
 from sim.components.proxy_state import NO_COUNTS, SERVICES, ProxyState, RuleChange
@@ -48,6 +55,7 @@ from sim.engine.tables import Recorder
 
 __all__ = ["KubeProxyFleet", "KubeProxyFleetParams"]
 
+_NEVER: Final = float("inf")
 _RESOURCES: Final = ("services", "endpointslices")
 _KNOWN_EVENTS_COUNT: Final = 8192
 _UNDELIVERED_SECONDS: Final = 60.0
@@ -70,15 +78,15 @@ class _Item:
         self.change = change
         self.previous = previous
         """The change of the same Service before this one, while some node has yet to act on it."""
-        self.numbers: IntArray | None = None
-        """Which sync of each node acts on the change: (n_nodes,) int64, -1 for not delivered."""
+        self.numbers: Numbers | None = None
+        """Which sync of each node acts on the change: (n_nodes,), -1 for not delivered."""
         self.whole = False
         """Delivered to all nodes at once; ``numbers`` is shared with other changes."""
         was, now = change.before[SERVICES] > 0.0, change.after[SERVICES] > 0.0
         self.turns_on: bool | None = now if was != now else None
         """Whether the Service begins (or ceases, False) to have endpoints."""
         self.done: FloatArray | None = None
-        self.done_last_seconds = np.inf
+        self.done_last_seconds = _NEVER
 
 
 class KubeProxyFleet:
@@ -137,9 +145,11 @@ class KubeProxyFleet:
         self._last_of: dict[Key, _Item] = {}
         self._switches: dict[Key, list[_Item]] = {}
         self._detailed: deque[_Item] = deque()
-        self._published: tuple[IntArray | None, float, float, float, int] = (None, 0.0, 0.0, 0.0, 0)
+        self._published: tuple[Numbers | None, float, float, float, int] = (None, 0.0, 0.0, 0.0, 0)
         self._flush_call: Call | None = None
-        self._flush_seconds = np.inf
+        self._flush_seconds = _NEVER
+        self._last_closed_index = 0
+        """A node that some change was seen to wait for; others probably wait for it too."""
         self._delivery_count = 0
         self.change_count = 0
         """Changes of rules so far (each on its way to every node)."""
@@ -253,11 +263,11 @@ class KubeProxyFleet:
         self._everyone = False
         for item in [*self._open, *self._detailed]:
             if item.numbers is not None:
-                absent = np.full(more, -1, dtype=np.int64)
+                absent = np.full(more, -1, dtype=np.int32)
                 item.numbers = np.concatenate([item.numbers, absent])
                 item.whole = False
             if item.done is not None:
-                item.done = np.concatenate([item.done, np.full(more, np.inf)])
+                item.done = np.concatenate([item.done, np.full(more, _NEVER)])
         self._published = (None, 0.0, 0.0, 0.0, 0)
         for watcher in self._watchers:
             replicas = int(watcher.replica_index.max(initial=0)) + 1
@@ -273,7 +283,7 @@ class KubeProxyFleet:
         mask, uneven = self._mask(times_seconds)
         if len(times_seconds) < self.runners.capacity:
             missing = self.runners.capacity - len(times_seconds)
-            times_seconds = np.concatenate([times_seconds, np.full(missing, np.inf)])
+            times_seconds = np.concatenate([times_seconds, np.full(missing, _NEVER)])
         if uneven:
             self.runners.make_uneven()
         times = self.runners.advance(times_seconds, mask)
@@ -304,7 +314,7 @@ class KubeProxyFleet:
 
     def _mask(self, times_seconds: FloatArray) -> tuple[BoolArray | None, bool]:
         """Return the nodes reached (None: all) and whether others with a kube-proxy are not."""
-        if self._everyone and float(times_seconds.max()) < np.inf:
+        if self._everyone and float(np.maximum.reduce(times_seconds)) < _NEVER:
             return None, False
         mask = np.isfinite(times_seconds)
         if len(mask) < self.runners.capacity:
@@ -323,7 +333,7 @@ class KubeProxyFleet:
             del self._switches[service][:-2]
 
     def _stamp(
-        self, item: _Item, numbers: IntArray, mask: BoolArray | None, *, fresh: bool
+        self, item: _Item, numbers: Numbers, mask: BoolArray | None, *, fresh: bool
     ) -> None:
         """Let a change be part of the next sync of the nodes of ``mask``."""
         change, runners = item.change, self.runners
@@ -405,12 +415,17 @@ class KubeProxyFleet:
         """Find the programming times of a change; False while they are not known everywhere."""
         numbers, runners = item.numbers, self.runners
         assert numbers is not None
-        closed = runners.closed_number >= numbers
         if item.whole and self._everyone:
-            if not closed.all():
+            last = self._last_closed_index
+            if runners.closed_number[last] < numbers[last]:
+                return False
+            open_index = first_true(runners.closed_number < numbers)
+            if open_index >= 0:
+                self._last_closed_index = open_index
                 return False
             done = runners.completions(numbers)
         else:
+            closed = runners.closed_number >= numbers
             has = self.connected & (numbers > 0)
             if not closed[has].all() or self._undelivered(item, numbers):
                 return False
@@ -423,13 +438,13 @@ class KubeProxyFleet:
             self._published = (None, 0.0, 0.0, float(done.max()), 0)
             return True
         at_half, at_most = (n - 1) // 2, max(0, -(-99 * n // 100) - 1)
-        done = np.partition(done, (at_half, at_most))
+        done.partition((at_half, at_most))
         half, most = float(done[at_half]), float(done[at_most])
-        last = float(done[at_most:].max())
-        self._published = (numbers if item.whole else None, half, most, last, n)
+        latest = float(np.maximum.reduce(done[at_most:]))
+        self._published = (numbers if item.whole else None, half, most, latest, n)
         return True
 
-    def _undelivered(self, item: _Item, numbers: IntArray) -> bool:
+    def _undelivered(self, item: _Item, numbers: Numbers) -> bool:
         """Whether some node is still to receive a change (from another replica)."""
         commit = item.change.commit_seconds
         missing = self.connected & (numbers < 0) & (self._joined_at <= commit)
@@ -503,7 +518,7 @@ class KubeProxyFleet:
         if number <= 0:
             joined = float(self._joined_at[node_index])
             listed = joined > item.change.commit_seconds or number == 0
-            return float(self.runners.installed_at[node_index]) if listed else np.inf
+            return float(self.runners.installed_at[node_index]) if listed else _NEVER
         return self.runners.completion(node_index, number)
 
     def rules_count(self) -> tuple[FloatArray, FloatArray]:

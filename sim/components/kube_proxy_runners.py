@@ -38,15 +38,26 @@ from sim.engine.tables import Table
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int32]
+"""Of syncs, by node."""
 Nodes = IntArray | slice
 
 _RING_COUNT: Final = 64
 """A power of two, so that a position is a mask away."""
 _RING_RESERVE_COUNT: Final = 40
 _JITTER_POOL_COUNT: Final = 8192
-_NO_SYNC: Final = np.inf
+_NO_SYNC: Final = float("inf")
 _LAZY_SECONDS_MIN: Final = 0.1
 """With a shorter min sync period syncs are decided when they start."""
+_highest: Final = np.maximum.reduce
+_lowest: Final = np.minimum.reduce
+"""What the methods max and min do, without their way through Python."""
+
+
+def first_true(which: BoolArray) -> int:
+    """Return the first index that is true, -1 if none is: several times faster than any()."""
+    index = int(which.argmax())
+    return index if which[index] else -1
 
 
 class ProxyRunners:
@@ -73,9 +84,9 @@ class ProxyRunners:
         self._min_sync_seconds = 0.0 if ipvs else params.min_sync_period_seconds
         self.timer_seconds = params.sync_period_seconds if ipvs else params.full_sync_period_seconds
         n = self.capacity = node_count
-        self.number: IntArray = np.zeros(n, dtype=np.int64)
+        self.number: Numbers = np.zeros(n, dtype=np.int32)
         """Number of the sync requested last."""
-        self.closed_number: IntArray = np.zeros(n, dtype=np.int64)
+        self.closed_number: Numbers = np.zeros(n, dtype=np.int32)
         """Number of the sync whose duration was decided last."""
         self.start: FloatArray = np.full(n, self.timer_seconds)
         """Start of the next sync; infinite for a node without a kube-proxy."""
@@ -110,7 +121,7 @@ class ProxyRunners:
         self.installed: FloatArray = np.zeros((4, n))
         """Services, endpoints, extra rules and extra chains installed by the last sync: (4, n)."""
         self._order: IntArray = np.arange(n)
-        self._snapshot: IntArray | None = None
+        self._snapshot: Numbers | None = None
         pool = stream.generator("durations").standard_normal(_JITTER_POOL_COUNT)
         self._mode_law = law.mode(params.mode, params.iptables_backend)
         spread = self._mode_law.jitter_log_sd
@@ -124,11 +135,11 @@ class ProxyRunners:
         """No sync has started."""
         self._frozen: BoolArray = np.zeros(n, dtype=np.bool_)
         """Whether a sync has started whose duration is not decided."""
-        self._frozen_first_seconds = np.inf
+        self._frozen_first_seconds = _NO_SYNC
         self._lazy_seconds = (
-            self._min_sync_seconds if self._min_sync_seconds >= _LAZY_SECONDS_MIN else -np.inf
+            self._min_sync_seconds if self._min_sync_seconds >= _LAZY_SECONDS_MIN else -_NO_SYNC
         )
-        self._frozen_number: IntArray = np.zeros(n, dtype=np.int64)
+        self._frozen_number: Numbers = np.zeros(n, dtype=np.int32)
         """Number of the newest sync that has started."""
         self._frozen_start: FloatArray = np.zeros(n)
         self._frozen_shared: list[float] | None = None
@@ -136,7 +147,7 @@ class ProxyRunners:
         self._frozen_changed: FloatArray = np.zeros((4, n))
         self._frozen_stale: FloatArray = np.zeros(n)
         self._resume_at: FloatArray = np.zeros(n)
-        """When the sync after a frozen one was requested."""
+        """When the newest sync was requested."""
 
     # Arrivals.
 
@@ -151,21 +162,23 @@ class ProxyRunners:
             self._last_delivery = times
         else:
             np.copyto(self._last_delivery, times, where=mask)
-        newest = float((times if mask is None else times[mask]).max(initial=0.0))
+        newest = float(_highest(times if mask is None else times[mask], initial=0.0))
         while True:
             if newest > self._frozen_first_seconds + self._lazy_seconds:
                 self.settle()
             late = self.start < times
             if mask is not None:
                 late &= mask
-            if not late.any():
+            if first_true(late) < 0:
                 return times
-            if self._lazy_seconds > 0.0:
-                self._freeze(late)
-            else:
+            if self._lazy_seconds <= 0.0:
                 self.close(late)
+                continue
+            self._freeze(late)
+            if newest <= self._frozen_first_seconds + self._lazy_seconds:
+                return times
 
-    def request(self, times_seconds: FloatArray, mask: BoolArray | None) -> IntArray:
+    def request(self, times_seconds: FloatArray, mask: BoolArray | None) -> Numbers:
         """Request a sync of the nodes of ``mask``; return the numbers of their next syncs.
 
         The array is shared by requests between which nothing changes: not to be written to.
@@ -173,17 +186,18 @@ class ProxyRunners:
         opens = ~self.requested
         if mask is not None:
             opens &= mask
-        self.opened = bool(opens.any())
+        nodes = opens.nonzero()[0]
+        self.opened = len(nodes) > 0
         if self.opened:
-            self.requested |= opens
-            if self._frozen_first_seconds < np.inf:
-                np.copyto(self._resume_at, times_seconds, where=opens & self._frozen)
-                free = opens & ~self._frozen
-                np.copyto(self.start, np.maximum(times_seconds, self.free_at), where=free)
-            else:
-                np.copyto(self.start, np.maximum(times_seconds, self.free_at), where=opens)
-            opens &= self.number == self._frozen_number
-            self.number += opens
+            self.requested[nodes] = True
+            asked = times_seconds[nodes]
+            self._resume_at[nodes] = asked
+            start = np.maximum(asked, self.free_at[nodes])
+            if self._frozen_first_seconds < _NO_SYNC:
+                start[self._frozen[nodes]] = _NO_SYNC
+            self.start[nodes] = start
+            number = self.number[nodes]
+            self.number[nodes] = number + (number == self._frozen_number[nodes])
             self._snapshot = None
         if self._snapshot is None:
             self._snapshot = self.number.copy()
@@ -217,21 +231,14 @@ class ProxyRunners:
             target = self._changed[row]
             if known is None or old == 0.0:
                 if new:
-                    if mask is None:
-                        target += new
-                    else:
-                        np.add(target, new, out=target, where=mask)
+                    _add(target, new, mask)
+            elif row < EMITTED_RULES:  # whole numbers: the order of additions does not matter
+                _add(target, new, mask)
+                target[known if mask is None else known & mask] -= old
             else:
-                amount: Any = new - old * known
-                if mask is None:
-                    target += amount
-                else:
-                    np.add(target, amount, out=target, where=mask)
+                _add(target, new - old * known, mask)
         if stale_count and self.params.mode == "iptables":
-            if mask is None:
-                self._stale_chains += stale_count
-            else:
-                np.add(self._stale_chains, stale_count, out=self._stale_chains, where=mask)
+            _add(self._stale_chains, stale_count, mask)
 
     # Syncs.
 
@@ -298,13 +305,13 @@ class ProxyRunners:
         """Let the syncs of these nodes start, to be decided later: none of them frozen."""
         nodes = self._put_aside(which)
         self._frozen |= which
-        first = float(self._frozen_start[nodes].min())
+        first = float(_lowest(self._frozen_start[nodes]))
         self._frozen_first_seconds = min(self._frozen_first_seconds, first)
 
     def _put_aside(self, which: BoolArray) -> Nodes:
         """Put aside what the syncs of these nodes do, which start now; return the nodes."""
-        count = int(np.count_nonzero(which))
-        nodes: Nodes = slice(None) if count == self.capacity else np.flatnonzero(which)
+        found = which.nonzero()[0]
+        nodes: Nodes = slice(None) if len(found) == self.capacity else found
         start = self.start[nodes]
         self._freeze_totals(nodes)
         self._frozen_start[nodes] = start
@@ -328,7 +335,7 @@ class ProxyRunners:
     def _freeze_totals(self, nodes: Nodes) -> None:
         """Put aside what these nodes know; one list as long as all frozen ones know the same."""
         now = list(self._state.totals) if self.uniform else None
-        if self._frozen_first_seconds == np.inf:
+        if self._frozen_first_seconds == _NO_SYNC:
             self._frozen_shared = now
         elif self._frozen_shared is not None and self._frozen_shared != now:
             self._frozen_totals[:, self._frozen] = np.asarray(self._frozen_shared)[:, None]
@@ -339,12 +346,12 @@ class ProxyRunners:
 
     def settle(self) -> None:
         """Decide the durations of all syncs that have started."""
-        if self._frozen_first_seconds == np.inf:
+        if self._frozen_first_seconds == _NO_SYNC:
             return
-        count = int(np.count_nonzero(self._frozen))
-        nodes: Nodes = slice(None) if count == self.capacity else np.flatnonzero(self._frozen)
+        found = self._frozen.nonzero()[0]
+        nodes: Nodes = slice(None) if len(found) == self.capacity else found
         self._frozen[nodes] = False
-        self._frozen_first_seconds = np.inf
+        self._frozen_first_seconds = _NO_SYNC
         self._decide(nodes)
 
     def _decide(self, nodes: Nodes) -> None:
@@ -376,7 +383,8 @@ class ProxyRunners:
             if len(start) == 0:
                 return
         number = self._frozen_number[nodes]
-        self._ring[number & (len(self._ring) - 1), self._order[nodes]] = done
+        places = (number & (len(self._ring) - 1)) * self.capacity + self._order[nodes]
+        self._ring.reshape(-1)[places] = done
         self.closed_number[nodes] = number
         after = done + self.timer_seconds
         asked = self.requested[nodes]
@@ -461,15 +469,16 @@ class ProxyRunners:
 
     # Looking.
 
-    def completions(self, numbers: IntArray) -> FloatArray:
+    def completions(self, numbers: Numbers) -> FloatArray:
         """Return when the syncs of these numbers, closed on every node, are complete: (n,)."""
-        done: FloatArray = self._ring[numbers & (len(self._ring) - 1), self._order]
+        places = (numbers & (len(self._ring) - 1)) * self.capacity + self._order
+        done: FloatArray = self._ring.reshape(-1).take(places)
         return done
 
     def completion(self, node_index: int, number: int) -> float:
         """Return when a sync of one node is complete, infinite while that is not known."""
         if number > self.closed_number[node_index]:
-            return np.inf
+            return _NO_SYNC
         return float(self._ring[number & (len(self._ring) - 1), node_index])
 
     def next_flush_seconds(self) -> float:
@@ -482,7 +491,7 @@ class ProxyRunners:
             return min(last, first + 2.0, decided)
         return min(float(self.start.min()) + self.timer_seconds / 30.0, decided)
 
-    def keep_numbers(self, numbers: IntArray, nodes: BoolArray) -> None:
+    def keep_numbers(self, numbers: Numbers, nodes: BoolArray) -> None:
         """Make sure that the completions of these syncs of ``nodes`` are not overwritten soon."""
         size = len(self._ring)
         behind = np.where(nodes & (numbers > 0), self.number - numbers, 0)
@@ -515,7 +524,7 @@ class ProxyRunners:
     def fail_next(self, node_index: int) -> None:
         """Let the next sync of a node fail; from now on syncs are decided when they start."""
         self.settle()
-        self._lazy_seconds = -np.inf
+        self._lazy_seconds = -_NO_SYNC
         self._fails[node_index] = True
         self._failing = True
 
@@ -537,7 +546,7 @@ class ProxyRunners:
             self._initial[node_index] = 1.0
             self._stale_chains[node_index] = 0.0
             self._last_listing[node_index] = -1.0e9
-            self.installed_at[node_index] = np.inf
+            self.installed_at[node_index] = _NO_SYNC
         self.start[node_index] = time_seconds
         self.free_at[node_index] = time_seconds
         self._last_delivery[node_index] = time_seconds
@@ -568,7 +577,7 @@ class ProxyRunners:
                      "installed"):  # fmt: skip
             setattr(self, name, _padded(getattr(self, name), more, 0))
         self.start = _padded(self.start, more, _NO_SYNC)
-        self.installed_at = _padded(self.installed_at, more, np.inf)
+        self.installed_at = _padded(self.installed_at, more, _NO_SYNC)
         self._order = np.arange(capacity)
         self._snapshot = None
         self.capacity = capacity
@@ -586,6 +595,14 @@ class ProxyRunners:
         if self.uniform and min(self._state.totals) < 0.0:
             problems.append("kube-proxy: less than no rules are wanted")
         return problems
+
+
+def _add(target: FloatArray, amount: Any, mask: BoolArray | None) -> None:
+    """Add to the nodes of ``mask``, None for all."""
+    if mask is None:
+        target += amount
+    else:
+        np.add(target, amount, out=target, where=mask)
 
 
 def _padded(array: Any, more: int, value: float) -> Any:

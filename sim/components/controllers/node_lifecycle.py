@@ -193,18 +193,20 @@ class NodeLifecycleController(Controller):
         now = self.engine.now
         params = self._params
         news, self._news = self._news, {}
+        stamps, zone_of = self._stamps, self._zone_of
         for name in news:
-            node = self._nodes.get("", name)
-            if node is None:
-                continue
-            if name not in self._zone_of:
-                self._welcome(node)
-            if _has_reported(node):
-                self._newcomers.pop(name, None)
-            self._stamps.pop(name, None)
-            self._stamps[name] = now
+            if name not in zone_of or name in self._newcomers:
+                node = self._nodes.get("", name)
+                if node is None:
+                    continue
+                if name not in zone_of:
+                    self._welcome(node)
+                if _has_reported(node):
+                    self._newcomers.pop(name, None)
+            stamps.pop(name, None)
+            stamps[name] = now
         silent: dict[str, None] = {}
-        for name, stamp_seconds in self._stamps.items():
+        for name, stamp_seconds in stamps.items():
             if now <= stamp_seconds + params.node_monitor_grace_period_seconds:
                 break
             if name not in self._newcomers:
