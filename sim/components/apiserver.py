@@ -53,6 +53,8 @@ _ADOPT_RETRY_SECONDS: Final = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
 _TURN_SECONDS: Final = 2e-6
 """CPU of a wake-up that finds the process busy (assumed; what matters is its turn)."""
+_SOME_NAMESPACE: Final = "*"
+"""Stands for all namespaces where no flow schema tells them apart."""
 
 
 class APIServer:
@@ -241,7 +243,9 @@ class APIServer:
         request.seats = 1
 
     def _find_route(self, request: Request) -> Route:
-        space = request.namespace if self._namespaces_matter else ""
+        space = request.namespace
+        if space and not self._namespaces_matter:
+            space = _SOME_NAMESPACE
         client = request.client
         user = client.user if self._users_matter else client.fleet_user
         key = (user, request.verb, request.resource, request.subresource, space)
@@ -315,7 +319,9 @@ class APIServer:
         if not level.exempt:
             extra = self.law.authorization_seconds
             cost = cost._replace(before_seconds=cost.before_seconds + extra)
-        route = Route(cost, handle, scope, level, schema, cache, verb)
+        facts = (verb, resource, subresource, scope, request.client.fleet_user, level.name,
+                 self.index)  # fmt: skip
+        route = Route(cost, handle, level, schema, cache, facts)
         route.byte_seconds = self.law.write_byte_seconds(verb, subresource)
         self._routes[key] = route
         return route
@@ -529,16 +535,10 @@ class APIServer:
         network = self.params.network_seconds
         server_seconds = now - request.arrived_seconds
         request.execution_seconds = server_seconds - request.queue_wait_seconds
-        self._rows.append(
+        self._rows.append_sharing(
             (
+                route.facts,
                 request.submitted_seconds,
-                request.verb,
-                request.resource,
-                request.subresource,
-                route.scope,
-                request.client.fleet_user,
-                request.priority_level,
-                self.index,
                 request.code,
                 request.limiter_wait_seconds,
                 request.queue_wait_seconds,

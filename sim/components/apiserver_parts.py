@@ -22,27 +22,29 @@ class Route:
     """What the replica knows about one class of requests after the first of its kind."""
 
     __slots__ = (
-        "authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher", "handle",
-        "level", "merged_seconds", "mutating", "schema_name", "scope", "wide",
+        "authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher", "facts",
+        "handle", "level", "merged_seconds", "mutating", "schema_name", "wide",
     )  # fmt: skip
 
     def __init__(
         self,
         cost: RequestCost,
         handle: Callable[[Request], None],
-        scope: str,
         level: Level,
         schema: FlowSchema,
         cache: WatchCache,
-        verb: str,
+        facts: tuple[str, str, str, str, str, str, int],
     ) -> None:
         self.cost = cost
         self.handle = handle
-        self.scope = scope
         self.level = level
         self.schema_name = schema.name
         self.distinguisher = schema.distinguisher
         self.cache = cache
+        self.facts = facts
+        """What the table of requests shares: verb, resource, subresource, scope, user, level,
+        replica."""
+        verb = facts[0]
         self.mutating = verb in _MUTATING_VERBS and not level.exempt
         self.wide = verb in {"list", "watch"} and not level.exempt
         """Whether the request may take more than one seat for its own size."""

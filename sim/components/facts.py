@@ -27,6 +27,7 @@ REQUESTS: Final = TableSpec(
         Column("total_seconds", "f8", "submission to arrival of the response at the client"),
         Column("response_bytes", "i8", "size of the response body"),
     ),
+    shared=("verb", "resource", "subresource", "scope", "user", "priority_level", "replica"),
 )
 ETCD_COMMITS: Final = TableSpec(
     "etcd_commits",

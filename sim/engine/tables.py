@@ -3,6 +3,8 @@
 Rows are appended as plain tuples (the cheapest thing Python can keep) and packed into typed numpy
 columns every 2,048 rows, while the processor's cache still holds them. Text columns are
 dictionary-encoded while packing, in order of first appearance, so equal runs give equal bytes.
+Columns that together take few values (verb, resource, user … of a request) can be *shared*: a row
+names them by one tuple, and only new tuples are looked at.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ class TableSpec:
     name: str
     meaning: str
     columns: tuple[Column, ...]
+    shared: tuple[str, ...] = ()
+    """Columns that together take few values."""
 
     def column_names(self) -> tuple[str, ...]:
         """Return the names in order."""
@@ -56,11 +60,16 @@ class TableSpec:
 class Table:
     """The rows of one fact table of one run.
 
-    ``append`` takes one tuple with the columns in order. ``enabled`` is a fact for callers that
-    would otherwise build rows nobody keeps; a disabled table ignores rows.
+    ``append`` takes one tuple with the columns in order; ``append_sharing``, for tables with shared
+    columns, a tuple whose first item is the tuple of these (in their order, best the same object
+    for many rows), the others following in order. ``enabled`` is a fact for callers that would
+    otherwise build rows nobody keeps; a disabled table ignores rows.
     """
 
-    __slots__ = ("_chunks", "_codes", "_rows", "append", "enabled", "packed_row_count", "spec")
+    __slots__ = (
+        "_chunks", "_codes", "_own_indices", "_rows", "_shared_codes", "_shared_indices",
+        "_shared_values", "append", "append_sharing", "enabled", "packed_row_count", "spec",
+    )  # fmt: skip
 
     def __init__(self, spec: TableSpec, *, enabled: bool = True) -> None:
         self.spec = spec
@@ -68,8 +77,16 @@ class Table:
         self._rows: list[tuple[Any, ...]] = []
         self._chunks: list[list[npt.NDArray[Any]]] = [[] for _ in spec.columns]
         self._codes: list[dict[str, int]] = [{} for _ in spec.columns]
+        names = spec.column_names()
+        self._shared_indices = [names.index(name) for name in spec.shared]
+        self._own_indices = [index for index, name in enumerate(names) if name not in spec.shared]
+        self._shared_codes: dict[Any, int] = {}
+        """Every tuple of shared values met so far, numbered."""
+        self._shared_values: list[list[Any]] = [[] for _ in spec.shared]
+        """Per shared column: value, or code of a text, in each of these tuples."""
         self.packed_row_count = 0
-        self.append = self._append if enabled else self._ignore
+        self.append_sharing = self._append if enabled else self._ignore
+        self.append = self._append_whole if enabled and spec.shared else self.append_sharing
 
     def _ignore(self, row: tuple[Any, ...]) -> None:
         return
@@ -79,6 +96,10 @@ class Table:
         rows.append(row)
         if len(rows) >= _CHUNK_ROWS_COUNT:
             self._pack()
+
+    def _append_whole(self, row: tuple[Any, ...]) -> None:
+        shared = tuple([row[index] for index in self._shared_indices])
+        self._append((shared, *[row[index] for index in self._own_indices]))
 
     def extend_columns(self, columns: Sequence[npt.NDArray[Any] | Sequence[Any]]) -> None:
         """Append many rows at once, given as one sequence per column (fleets use this)."""
@@ -93,19 +114,54 @@ class Table:
     def _pack(self) -> None:
         if self._rows:
             rows, self._rows = self._rows, []
-            self._pack_columns(list(zip(*rows, strict=True)))
+            columns = list(zip(*rows, strict=True))
+            if not self._shared_indices:
+                self._pack_columns(columns)
+                return
+            own_columns = columns[1:]
+            assert len(own_columns) == len(self._own_indices), self.spec.name
+            self.packed_row_count += len(rows)
+            self._pack_shared(columns[0])
+            for index, values in zip(self._own_indices, own_columns, strict=True):
+                self._pack_column(index, values)
+
+    def _pack_shared(self, tuples: Sequence[Any]) -> None:
+        known_count = len(self._shared_codes)
+        codes = _encode(tuples, self._shared_codes)
+        if len(self._shared_codes) > known_count:
+            for item in list(self._shared_codes)[known_count:]:
+                self._learn(item)
+        for index, values in zip(self._shared_indices, self._shared_values, strict=True):
+            dtype = self.spec.columns[index].dtype
+            lookup = np.array(values, dtype=np.int32 if dtype == "text" else dtype)
+            self._chunks[index].append(lookup[codes])
+
+    def _learn(self, item: tuple[Any, ...]) -> None:
+        """Take note of a tuple of shared values not met before."""
+        for index, value, values in zip(
+            self._shared_indices, item, self._shared_values, strict=True
+        ):
+            if self.spec.columns[index].dtype == "text":
+                codes = self._codes[index]
+                values.append(codes.setdefault(value, len(codes)))
+            else:
+                values.append(value)
 
     def _pack_columns(self, columns: Sequence[npt.NDArray[Any] | Sequence[Any]]) -> None:
         assert len(columns) == len(self.spec.columns), self.spec.name
         self.packed_row_count += len(columns[0])
-        for index, (column, values) in enumerate(zip(self.spec.columns, columns, strict=True)):
-            if column.dtype == "text":
-                packed = _encode(values, self._codes[index])
-            elif column.dtype in _ARRAY_CODES and not isinstance(values, np.ndarray):
-                packed = np.frombuffer(array(_ARRAY_CODES[column.dtype], values), column.dtype)
-            else:
-                packed = np.asarray(values, dtype=column.dtype)
-            self._chunks[index].append(packed)
+        for index, values in enumerate(columns):
+            self._pack_column(index, values)
+
+    def _pack_column(self, index: int, values: npt.NDArray[Any] | Sequence[Any]) -> None:
+        dtype = self.spec.columns[index].dtype
+        if dtype == "text":
+            packed = _encode(values, self._codes[index])
+        elif dtype in _ARRAY_CODES and not isinstance(values, np.ndarray):
+            packed = np.frombuffer(array(_ARRAY_CODES[dtype], values), dtype)
+        else:
+            packed = np.asarray(values, dtype=dtype)
+        self._chunks[index].append(packed)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return one column: values, or int32 codes into `categories` for text columns."""

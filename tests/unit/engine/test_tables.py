@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ SPEC = TableSpec(
         Column("is_good", "b1", "whether"),
     ),
 )
+SHARING = replace(SPEC, shared=("kind", "size_count"))
 
 rows = st.tuples(
     st.floats(-1e9, 1e9), st.integers(-(2**31), 2**31 - 1), st.sampled_from("abcde"), st.booleans()
@@ -31,13 +34,17 @@ steps = st.one_of(
 )
 
 
-@given(history=st.lists(steps, max_size=30), chunk=st.integers(1, 8))
+@given(
+    spec=st.sampled_from([SPEC, SHARING]),
+    history=st.lists(steps, max_size=30),
+    chunk=st.integers(1, 8),
+)
 def test_everything_that_is_written_is_read_in_order(
-    history: list[tuple[str, list[tuple[float, int, str, bool]]]], chunk: int
+    spec: TableSpec, history: list[tuple[str, list[tuple[float, int, str, bool]]]], chunk: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "_CHUNK_ROWS_COUNT", chunk)
-        table = Table(SPEC)
+        table = Table(spec)
         written: list[tuple[float, int, str, bool]] = []
         for action, batch in history:
             if action == "row":
@@ -96,3 +103,15 @@ def test_a_long_table_is_packed_and_complete() -> None:
     assert len(table) == count
     assert table.column("size_count").sum() == count * (count - 1) // 2
     assert table.mask_equal("kind", "z").sum() == count // 3
+
+
+def test_shared_columns_are_encoded_in_the_order_of_the_rows() -> None:
+    """A table whose rows share columns holds the same codes as one whose rows do not."""
+    plain, sharing = Table(SPEC), Table(SHARING)
+    for kind, count in (("b", 3), ("a", 3), ("b", 4), ("c", 3), ("a", 3)):
+        plain.append((1.0, count, kind, True))
+        sharing.append_sharing(((kind, count), 1.0, True))
+    assert sharing.categories("kind") == plain.categories("kind") == ["b", "a", "c"]
+    for name in SPEC.column_names():
+        assert sharing.column(name).tolist() == plain.column(name).tolist()
+        assert sharing.column(name).dtype == plain.column(name).dtype
