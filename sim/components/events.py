@@ -25,6 +25,8 @@ from sim.components.ports import Request
 from sim.engine.engine import Engine
 
 _NAME_MASK: Final = (1 << 64) - 1
+_BLANK: Final = EventRecord(name="")
+"""Cloned for every new event: several times as fast as making one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,21 +271,20 @@ class EventRecorder:
         self._name_count += 1
         observed.namespace = involved.namespace or "default"
         observed.name = f"{involved.name}.{self._suffix(pending.source)}"
-        record = EventRecord(
-            name=observed.name,
-            namespace=observed.namespace,
-            involved_kind=pending.kind,
-            involved_name=involved.name,
-            involved_namespace=involved.namespace,
-            involved_uid=involved.uid,
-            reason=pending.reason,
-            message=message,
-            type=pending.type_,
-            source=pending.source,
-            count=observed.count,
-            first_seconds=observed.first_seconds,
-            last_seconds=observed.last_seconds,
-        )
+        record = _BLANK.clone()
+        record.name = observed.name
+        record.namespace = observed.namespace
+        record.involved_kind = pending.kind
+        record.involved_name = involved.name
+        record.involved_namespace = involved.namespace
+        record.involved_uid = involved.uid
+        record.reason = pending.reason
+        record.message = message
+        record.type = pending.type_
+        record.source = pending.source
+        record.count = observed.count
+        record.first_seconds = observed.first_seconds
+        record.last_seconds = observed.last_seconds
         return Request("create", "events", record.namespace, record.name, api_object=record)
 
     def _suffix(self, source: str) -> str:

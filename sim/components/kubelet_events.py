@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from sim.base.objects import APIObject, EventRecord
 from sim.components.kubelet_client import FleetClient
@@ -18,6 +19,9 @@ from sim.components.kubelet_params import KubeletParams
 from sim.components.kubelet_record import PodRecord
 from sim.components.ports import Request
 from sim.engine.engine import Engine
+
+_BLANK: Final = EventRecord(name="", involved_kind="Pod", source="kubelet")
+"""Cloned for every new event: several times as fast as making one."""
 
 
 class _Repeat:
@@ -124,19 +128,17 @@ class EventRecorders:
                 "patch", "events", namespace, event_name, mutate=_Repeat(count, now).apply,
                 then=then,
             )  # fmt: skip
-        return Request(
-                "create",
-                "events",
-                namespace,
-                event_name,
-                api_object=EventRecord(
-                    name=event_name, namespace=namespace, involved_kind="Pod", involved_name=name,
-                    involved_namespace=namespace, involved_uid=record.uid, reason=reason,
-                    message=message, type=type_, source="kubelet", first_seconds=now,
-                    last_seconds=now,
-                ),
-                then=then,
-            )  # fmt: skip
+        event = _BLANK.clone()
+        event.name = event_name
+        event.namespace = namespace
+        event.involved_name = name
+        event.involved_namespace = namespace
+        event.involved_uid = record.uid
+        event.reason = reason
+        event.message = message
+        event.type = type_
+        event.first_seconds = event.last_seconds = now
+        return Request("create", "events", namespace, event_name, api_object=event, then=then)
 
     def report_node(self, node: int, name: str, reason: str, message: str) -> None:
         """Report something about the node itself, now."""

@@ -64,17 +64,18 @@ def new_pods(
     core: DriverCore, template: PodTemplate, namespace: str, prefix: str, count: int
 ) -> Iterator[Request]:
     """Yield the POSTs of pods of one template."""
+    model = Pod(
+        name="",
+        namespace=namespace,
+        labels=template.labels,
+        template=template,
+        node_name=template.node_name,
+        size_bytes=template.size_bytes,
+    )
     for _ in range(count):
-        yield core.creation(
-            Pod(
-                name=core.next_name(namespace, prefix),
-                namespace=namespace,
-                labels=template.labels,
-                template=template,
-                node_name=template.node_name,
-                size_bytes=template.size_bytes,
-            )
-        )
+        pod = model.clone()
+        pod.name = core.next_name(namespace, prefix)
+        yield core.creation(pod)
 
 
 def create_pods(core: DriverCore, index: int, operation: CreatePods) -> Steps:
