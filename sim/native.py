@@ -25,7 +25,7 @@ FOLDER = ROOT / "build" / "native"
 MANIFEST = FOLDER / "manifest.json"
 
 _BASE = ("objects",)
-_ENGINE = ("engine", "host", "streams", "tables", "token_bucket", "workqueue")
+_ENGINE = ("engine", "host", "streams", "tables", "tasks", "token_bucket", "workqueue")
 _COSTS = ("apiserver", "controllers", "disk", "etcd", "network", "watch")
 _SCHEDULING = (
     "columns", "core", "dynamic", "match_index", "nodes", "plan", "state", "tallies",

@@ -13,8 +13,9 @@ from typing import Final
 
 from sim.base.objects import APIObject
 from sim.components.ports import APIEndpoint, Mutate, Request
-from sim.engine.engine import Engine, Event
+from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
+from sim.engine.tasks import Signal
 from sim.engine.token_bucket import TokenBucket
 
 RETRY_COUNT_MAX: Final = 10
@@ -88,9 +89,9 @@ class Client:
         if request.then is not None:
             request.then(request)
 
-    def call(self, request: Request) -> Event:
+    def call(self, request: Request) -> Signal:
         """Submit from a process: ``response = yield client.call(request)``."""
-        event = self._engine.event()
+        event = Signal(self._engine)
         request.then = event.succeed
         self.submit(request)
         return event

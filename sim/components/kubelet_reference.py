@@ -23,8 +23,9 @@ from sim.costs.kubelet import KubeletLawParams
 from sim.costs.overlay import PodNetworkParams
 from sim.engine.engine import Engine, Event
 from sim.engine.tables import Recorder
+from sim.engine.tasks import Waitable
 
-Steps = Generator[Event, Any, None]
+Steps = Generator[Waitable, Any, None]
 _TOLERANCE = 1e-9
 
 
@@ -229,7 +230,7 @@ class ReferenceKubelet:
             pod.volumes_mounted = True
             self.write(pod, "volumes_mounted")
 
-    def request_token(self, pod: ReferencePod) -> Event:
+    def request_token(self, pod: ReferencePod) -> Waitable:
         """POST serviceaccounts/token; the first pod of a namespace also lists its CA bundle."""
         namespace = pod.pod.namespace
         if namespace not in self.namespaces:

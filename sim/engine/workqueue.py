@@ -12,14 +12,15 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from sim.engine.engine import Engine, Event
+from sim.engine.engine import Engine
+from sim.engine.tasks import Signal
 from sim.engine.token_bucket import TokenBucket
 
 K = TypeVar("K", bound=Hashable)
 
 
 class Workqueue(Generic[K]):
-    """Keys waiting for workers; ``get`` returns an event that carries the next key."""
+    """Keys waiting for workers; ``get`` returns a signal that carries the next key."""
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Workqueue(Generic[K]):
         self._ready: deque[K] = deque()
         self._dirty: set[K] = set()
         self._processing: set[K] = set()
-        self._waiters: deque[Event] = deque()
+        self._waiters: deque[Signal] = deque()
         self._failure_counts: dict[K, int] = {}
         self._delayed: dict[K, float] = {}
         self._bucket = TokenBucket(bucket_qps, bucket_burst)
@@ -72,7 +73,7 @@ class Workqueue(Generic[K]):
         if self._waiters:
             self._hand_over(self._waiters.popleft())
 
-    def _hand_over(self, waiter: Event) -> None:
+    def _hand_over(self, waiter: Signal) -> None:
         key = self._ready.popleft()
         self._dirty.discard(key)
         self._processing.add(key)
@@ -116,9 +117,9 @@ class Workqueue(Generic[K]):
         """Reset the back-off of a key."""
         self._failure_counts.pop(key, None)
 
-    def get(self) -> Event:
-        """Return an event that happens with the next key; the worker must call `done` on it."""
-        waiter = self._engine.event()
+    def get(self) -> Signal:
+        """Return a signal that happens with the next key; the worker must call `done` on it."""
+        waiter = Signal(self._engine)
         if self._ready:
             self._hand_over(waiter)
         else:

@@ -12,6 +12,7 @@ from typing import Any
 from sim.components.client import ClientFactory
 from sim.engine.engine import Engine
 from sim.engine.tables import Recorder
+from sim.engine.tasks import Task
 from sim.workload import changing, creating
 from sim.workload import operations as ops
 from sim.workload.driver_core import DriverCore
@@ -105,7 +106,7 @@ class WorkloadDriver:
                 for item in self._operations
                 if isinstance(item, ops.Scale | ops.RolloutRestart)
             })
-        self._engine.process(self._main())
+        Task(self._engine, self._main())
 
     def _main(self) -> Steps:
         for index, operation in enumerate(self._operations):

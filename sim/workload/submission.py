@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from sim.components.client import Client
 from sim.components.ports import Request
-from sim.engine.engine import Engine, Event
+from sim.engine.engine import Engine
 from sim.engine.streams import Stream
+from sim.engine.tasks import Waitable, sleep
 from sim.workload.arrivals import Rate
 
-Steps = Generator[Event, Any, Any]
+Steps = Generator[Waitable, Any, Any]
 
 _PASSING_CODES: Final = frozenset({429, 500, 503, 504})
 _RETRY_COUNT_MAX: Final = 5
@@ -79,7 +80,7 @@ class Submission:
                 break
             wait_seconds = start_seconds + time_seconds - self._engine.now
             if wait_seconds > 0.0:
-                yield self._engine.sleep(wait_seconds)
+                yield sleep(self._engine, wait_seconds)
             self._send(request, self._arrived)
         self._exhausted = True
         if self._in_flight_count:

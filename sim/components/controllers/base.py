@@ -22,17 +22,18 @@ from sim.components.events import EventRecorder
 from sim.components.informer import Informer
 from sim.components.ports import Request
 from sim.costs.controllers import ControllerManagerLaw
-from sim.engine.engine import Engine, Event
+from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 from sim.engine.tables import Recorder
+from sim.engine.tasks import Signal, Task, Waitable
 from sim.engine.workqueue import Workqueue
 
 OK: Final = "ok"
 REQUEUE: Final = "requeued"
 ERROR: Final = "error"
 
-Sync = Generator[Event, Any, str]
-Steps = Generator[Event, Any, Any]
+Sync = Generator[Waitable, Any, str]
+Steps = Generator[Waitable, Any, Any]
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=APIObject)
 
@@ -100,7 +101,7 @@ class SyncQueue(Workqueue[K]):
         super().__init__(engine, name, retry_base_seconds=retry_base_seconds)
         self.wait_seconds: dict[K, float] = {}
 
-    def _hand_over(self, waiter: Event) -> None:
+    def _hand_over(self, waiter: Signal) -> None:
         key = self._ready[0]
         self.wait_seconds[key] = self._engine.now - self._added_seconds[key]
         super()._hand_over(waiter)
@@ -180,16 +181,16 @@ class ControllerContext:
             found = self.owner_indexes[resource] = OwnerIndex(self.informer(resource))
         return found
 
-    def cpu(self, seconds: float) -> Event:
-        """Return an event that happens when the process has spent CPU."""
-        event = self.engine.event()
+    def cpu(self, seconds: float) -> Signal:
+        """Return a signal that happens when the process has spent CPU."""
+        event = Signal(self.engine)
         self.process.run(seconds, event.succeed)
         return event
 
-    def together(self, requests: Iterable[Request], client: Client) -> Event:
-        """Submit requests at once; the event happens with their list when all are answered."""
+    def together(self, requests: Iterable[Request], client: Client) -> Signal:
+        """Submit requests at once; the signal happens with their list when all are answered."""
         pending = list(requests)
-        event = self.engine.event()
+        event = Signal(self.engine)
         left_count = len(pending)
         if not left_count:
             event.succeed(pending)
@@ -256,7 +257,7 @@ class Controller:
         """Begin to work: called when all informers have synced."""
         self.started = True
         for _ in range(self.worker_count):
-            self.engine.process(self._work())
+            Task(self.engine, self._work())
 
     def sync(self, key: Any) -> Sync:
         """Bring one key to its desired state."""
@@ -417,7 +418,7 @@ def slow_start(
     client: Client,
     count: int,
     make: Callable[[], Request],
-) -> Generator[Event, Any, tuple[int, bool]]:
+) -> Generator[Waitable, Any, tuple[int, bool]]:
     """Send ``count`` creations in batches of 1, 2, 4, … each after the former has succeeded.
 
     Returns how many succeeded and whether any failed (then the rest is not sent).

@@ -25,6 +25,7 @@ from sim.components.controllers.node_lifecycle_params import NodeLifecycleParams
 from sim.components.controllers.node_pods import NodePods
 from sim.components.ports import Request
 from sim.engine.engine import Event
+from sim.engine.tasks import Task
 from sim.engine.token_bucket import TokenBucket
 
 NOT_READY: Final = "node.kubernetes.io/not-ready"
@@ -179,7 +180,7 @@ class NodeLifecycleController(Controller):
     def start(self) -> None:
         """Start workers and monitor."""
         super().start()
-        self.engine.process(self._monitor())
+        Task(self.engine, self._monitor())
 
     def _monitor(self) -> Steps:
         while self.context.running:

@@ -14,6 +14,7 @@ from sim.base.objects import APIObject, Key, Node, Pod
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Steps, Sync
 from sim.components.controllers.node_pods import NodePods
 from sim.components.ports import Request
+from sim.engine.tasks import Task
 
 CHECK_PERIOD_SECONDS: Final = 20.0
 QUARANTINE_SECONDS: Final = 40.0
@@ -55,7 +56,7 @@ class PodGarbageCollector(Controller):
     def start(self) -> None:
         """Start the timer."""
         super().start()
-        self.engine.process(self._loop())
+        Task(self.engine, self._loop())
 
     def _loop(self) -> Steps:
         while self.context.running:
