@@ -174,6 +174,7 @@ class DiskLaw:
         "_block",
         "_delay",
         "_ends_seconds",
+        "_index",
         "_last_seconds",
         "_params",
         "_per_byte",
@@ -199,7 +200,8 @@ class DiskLaw:
             np.interp(middles, probabilities, ratios) * params.sync_median_seconds
         )
         self._block: list[float] = []
-        """Durations drawn and not used yet, the next one last."""
+        self._index = _BLOCK_COUNT
+        """How many of the durations of the block have been used."""
 
     @property
     def params(self) -> DiskParams:
@@ -216,10 +218,12 @@ class DiskLaw:
             written_bytes: written since the last sync of that file.
         """
         params = self._params
-        block = self._block
-        if not block:
-            block = self._block = self._draw()
-        duration = block.pop()
+        index = self._index
+        if index == _BLOCK_COUNT:
+            self._block = self._draw()
+            index = 0
+        self._index = index + 1
+        duration = self._block[index]
         ends = self._ends_seconds
         if ends:
             ends[:] = [end for end in ends if end > now]
@@ -236,10 +240,10 @@ class DiskLaw:
         return duration
 
     def _draw(self) -> list[float]:
-        """Return durations of syncs without others in flight, the first to use last."""
+        """Return durations of syncs without others in flight."""
         draws = self._stream.generator("uniform").random(_BLOCK_COUNT)
         indices = (draws * _TABLE_COUNT).astype(np.intp)
-        durations: list[float] = self._table[indices[::-1]].tolist()
+        durations: list[float] = self._table[indices].tolist()
         return durations
 
     def mean_seconds(self, written_bytes: float = 0.0) -> float:

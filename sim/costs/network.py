@@ -76,7 +76,7 @@ LINKS: dict[str, LinkParams] = {
 class LinkLaw:
     """Draws one-way latencies of one link from one stream."""
 
-    __slots__ = ("_base", "_block", "_excess", "_sigma", "_stream", "params")
+    __slots__ = ("_base", "_block", "_excess", "_index", "_sigma", "_stream", "params")
 
     def __init__(self, params: LinkParams, stream: Stream) -> None:
         self.params = params
@@ -85,7 +85,8 @@ class LinkLaw:
         self._excess = params.excess_median_seconds
         self._sigma = params.excess_sigma_ratio
         self._block: list[float] = []
-        """Latencies drawn and not used yet."""
+        self._index = _BLOCK_COUNT
+        """How many of the latencies of the block have been used."""
 
     @property
     def free(self) -> bool:
@@ -94,12 +95,17 @@ class LinkLaw:
 
     def sample_seconds(self) -> float:
         """Return the latency of one message."""
-        block = self._block
-        if not block:
-            normals = self._stream.generator("latency").standard_normal(_BLOCK_COUNT)
-            block = (self._base + self._excess * np.exp(self._sigma * normals)).tolist()
-            self._block = block
-        return block.pop()
+        index = self._index
+        if index == _BLOCK_COUNT:
+            self._block = self._draw()
+            index = 0
+        self._index = index + 1
+        return self._block[index]
+
+    def _draw(self) -> list[float]:
+        normals = self._stream.generator("latency").standard_normal(_BLOCK_COUNT)
+        block: list[float] = (self._base + self._excess * np.exp(self._sigma * normals)).tolist()
+        return block
 
     def mean_seconds(self) -> float:
         """Return the mean of the law: base + median · exp(σ²/2) (lognormal mean)."""

@@ -27,8 +27,10 @@ class Stream:
     different distributions never changes the numbers of either.
     """
 
-    __slots__ = ("_exponentials", "_generators", "_normals", "_replication_index", "_seed",
-                 "_uniforms", "name")  # fmt: skip
+    __slots__ = (
+        "_exponential_index", "_exponentials", "_generators", "_normal_index", "_normals",
+        "_replication_index", "_seed", "_uniform_index", "_uniforms", "name",
+    )  # fmt: skip
 
     def __init__(self, seed: int, replication_index: int, name: str) -> None:
         self.name = name
@@ -36,9 +38,12 @@ class Stream:
         self._replication_index = replication_index
         self._generators: dict[str, np.random.Generator] = {}
         self._uniforms: list[float] = []
-        """What is left of each block, last draw first."""
+        """Block of draws, and below how many of them have been used."""
+        self._uniform_index = _BLOCK_COUNT
         self._exponentials: list[float] = []
+        self._exponential_index = _BLOCK_COUNT
         self._normals: list[float] = []
+        self._normal_index = _BLOCK_COUNT
 
     def generator(self, purpose: str = "arrays") -> np.random.Generator:
         """Return the numpy generator of one purpose of this stream (for array draws)."""
@@ -54,26 +59,31 @@ class Stream:
 
     def uniform(self) -> float:
         """Draw from U[0, 1)."""
-        values = self._uniforms
-        if not values:
-            values = self._uniforms = _reversed(self.generator("uniform").random(_BLOCK_COUNT))
-        return values.pop()
+        index = self._uniform_index
+        if index == _BLOCK_COUNT:
+            self._uniforms = self.generator("uniform").random(_BLOCK_COUNT).tolist()
+            index = 0
+        self._uniform_index = index + 1
+        return self._uniforms[index]
 
     def exponential(self, mean: float) -> float:
         """Draw from the exponential distribution of that mean."""
-        values = self._exponentials
-        if not values:
+        index = self._exponential_index
+        if index == _BLOCK_COUNT:
             block = self.generator("exponential").standard_exponential(_BLOCK_COUNT)
-            values = self._exponentials = _reversed(block)
-        return mean * values.pop()
+            self._exponentials = block.tolist()
+            index = 0
+        self._exponential_index = index + 1
+        return mean * self._exponentials[index]
 
     def normal(self) -> float:
         """Draw from the standard normal distribution."""
-        values = self._normals
-        if not values:
-            block = self.generator("normal").standard_normal(_BLOCK_COUNT)
-            values = self._normals = _reversed(block)
-        return values.pop()
+        index = self._normal_index
+        if index == _BLOCK_COUNT:
+            self._normals = self.generator("normal").standard_normal(_BLOCK_COUNT).tolist()
+            index = 0
+        self._normal_index = index + 1
+        return self._normals[index]
 
     def integer(self, count: int) -> int:
         """Draw an integer of 0 … count-1."""
@@ -82,11 +92,6 @@ class Stream:
     def uniforms(self, count: int) -> npt.NDArray[np.float64]:
         """Draw an array of U[0, 1): shape (count,)."""
         return self.generator("arrays").random(count)
-
-
-def _reversed(block: npt.NDArray[np.float64]) -> list[float]:
-    values: list[float] = block[::-1].tolist()
-    return values
 
 
 class StreamFactory:
