@@ -76,9 +76,9 @@ class EtcdLawParams:
     """Spread of the logarithm of a stage's demand."""
     crowding_ratio: float = _fitted(0.1, _RANGE + " (range_serializable, members 3 against 1)")
     """Growth of all demands per further member on the same host (shared caches)."""
-    stall_ratio: float = _fitted(0.0147, _RANGE + " (p99_ms)")
-    """Share of stages, started while all cores are busy, that wait in a run queue first; in
-    proportion while only some are."""
+    stall_ratio: float = _fitted(0.02, _RANGE + ", etcd_put_open.csv (p99_ms)")
+    """Share of stages, started while all cores are busy, that wait in a run queue first; while
+    only some are, times the square of their share: a thread that is woken looks for a free core."""
     stall_seconds: float = _fitted(2.5e-3, _RANGE + " (p99_ms)")
     """Mean of that wait (exponential)."""
     sync_stall_ratio: float = _fitted(0.225, _PUT + " (wal_fsync quantiles)")
@@ -87,7 +87,7 @@ class EtcdLawParams:
     """Mean of the wait for another processor (exponential), without a backlog."""
     sync_stall_per_request_seconds: float = _fitted(4.99e-6, _PUT + " (wal_fsync quantiles)")
     """What each request present in etcd adds to that mean."""
-    idle_cores: float = _fitted(0.05, _WATCH)
+    idle_cores: float = _fitted(0.056, _WATCH)
     """Cores burnt by a member that does nothing (ticks, heartbeats, timers): see `tick_seconds`."""
     replicate_seconds: float = _fitted(6.2e-6, _PUT + " (members 3)")
     """Leader: send one entry to one follower."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
 
 from sim.base.objects import (
@@ -35,7 +34,7 @@ _POD_BYTES = 1600
 _WARM_UP_SECONDS = 0.3
 _MEASURED_SECONDS = 2.5
 _OPEN_REPLICATION_COUNT = 10
-"""At 70 % of saturation the median of one run scatters by 50 %, that of ten by 15 %."""
+"""At 70 % of saturation the median of one run scatters by 50 %, that of ten pooled by 15 %."""
 _CLOSED_REPLICATION_COUNT = 3
 """A window of 3 s holds few garbage collections; the prediction is that of several runs."""
 _REQUEST_COUNT_MAX = 4000
@@ -206,13 +205,9 @@ def _load_clients(machine: Machine, operation: _Operation, count: int) -> list[L
 
 
 def predict_verbs_open(row: Mapping[str, str], profile: Profile, seed: int) -> Prediction:
-    """Poisson requests of one verb (apiserver_verbs_open.csv): the median of several runs.
-
-    Near saturation a run is dominated by one or two backlogs; what was measured is one run.
-    """
+    """Poisson requests of one verb (apiserver_verbs_open.csv)."""
     runs = range(_OPEN_REPLICATION_COUNT)
-    found = [_prediction([_run_open(row, profile, seed, index)]) for index in runs]
-    return {name: median(run[name] for run in found) for name in found[0]}
+    return _prediction([_run_open(row, profile, seed, index) for index in runs])
 
 
 def _run_open(

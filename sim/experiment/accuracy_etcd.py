@@ -38,7 +38,7 @@ _CHUNK_COUNT_MAX = 16
 _WINDOWS_COUNT = 2
 """How many of the measurement's windows one prediction pools: its own scatter, that of a p99 above
 all, should not decide whether a value is met."""
-_WATCH_WINDOWS_COUNT = 4
+_WATCH_WINDOWS_COUNT = 8
 """As above: watches see a few hundred puts per window."""
 _NEVER = -1.0
 
