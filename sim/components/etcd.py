@@ -538,8 +538,12 @@ class Etcd:
     def cpu_seconds(self) -> float:
         """CPU time of all members so far, wake-ups on idle cores and idle ticks included."""
         elapsed = self.engine.now - self.faults.started_seconds
-        idle = self.law.params.idle_cores * elapsed * self.raft.alive_count()
-        return idle + sum(member.cpu_seconds() for member in self.members)
+        total = 0.0
+        for member in self.members:
+            total += member.cpu_seconds()
+            if member.alive:
+                total += self.law.tick_seconds(elapsed, member.process.cpu_seconds)
+        return total
 
     def check(self) -> list[str]:
         """Return broken invariants: Little's law, revisions, acknowledged writes, Raft's rules."""

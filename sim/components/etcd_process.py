@@ -110,7 +110,7 @@ class GoProcess:
         running_count = host.running_count
         if running_count:
             share = min(1.0, running_count / host.core_count) if host.core_count else 0.0
-            if stream.uniform() < params.stall_ratio * share:
+            if stream.uniform() < params.stall_ratio * share * share:
                 work = (demand * self.crowding_ratio, then, argument)
                 wait_seconds = stream.exponential(params.stall_seconds)
                 self._engine.after(wait_seconds, self._late, work)
@@ -151,7 +151,8 @@ class GoProcess:
         self.spin_cpu_seconds += params.spin_seconds - latency_seconds
         self._awake_seconds = now + work_seconds
         cores = host.core_count
-        if cores and draw - index < params.stall_ratio * (count - 1) / cores:
+        share = (count - 1) / cores if cores else 0.0
+        if draw - index < params.stall_ratio * share * share:
             work_seconds += stream.exponential(params.stall_seconds)
         return work_seconds
 

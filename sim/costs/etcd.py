@@ -76,9 +76,9 @@ class EtcdLawParams:
     """Spread of the logarithm of a stage's demand."""
     crowding_ratio: float = _fitted(0.1, _RANGE + " (range_serializable, members 3 against 1)")
     """Growth of all demands per further member on the same host (shared caches)."""
-    stall_ratio: float = _fitted(0.0147, _RANGE + " (p99_ms)")
-    """Share of stages, started while all cores are busy, that wait in a run queue first; in
-    proportion while only some are."""
+    stall_ratio: float = _fitted(0.02, _RANGE + ", etcd_put_open.csv (p99_ms)")
+    """Share of stages, started while all cores are busy, that wait in a run queue first; while
+    only some are, times the square of their share: a thread that is woken looks for a free core."""
     stall_seconds: float = _fitted(2.5e-3, _RANGE + " (p99_ms)")
     """Mean of that wait (exponential)."""
     sync_stall_ratio: float = _fitted(0.225, _PUT + " (wal_fsync quantiles)")
@@ -87,8 +87,8 @@ class EtcdLawParams:
     """Mean of the wait for another processor (exponential), without a backlog."""
     sync_stall_per_request_seconds: float = _fitted(4.99e-6, _PUT + " (wal_fsync quantiles)")
     """What each request present in etcd adds to that mean."""
-    idle_cores: float = _fitted(0.05, _WATCH)
-    """Cores burnt by a member that does nothing (ticks, heartbeats, timers)."""
+    idle_cores: float = _fitted(0.056, _WATCH)
+    """Cores burnt by a member that does nothing (ticks, heartbeats, timers): see `tick_seconds`."""
     replicate_seconds: float = _fitted(6.2e-6, _PUT + " (members 3)")
     """Leader: send one entry to one follower."""
     acknowledge_wake_seconds: float = _fitted(64e-6, _PUT + " (members 3)")
@@ -173,6 +173,18 @@ class EtcdLaw:
         if p.cold_seconds == 0.0:
             return 0.0
         return p.cold_seconds * (1.0 - math.exp(-slept_seconds / p.cold_time_constant_seconds))
+
+    def tick_seconds(self, elapsed_seconds: float, work_seconds: float) -> float:
+        """Ticks, heartbeats and timers of one member that has done so much other work.
+
+        They are wake-ups: while the process is at work, they cost what a wake-up of a process
+        costs that is awake already (``awake_ratio``).
+        **Source:** etcd_put_open.csv, members 3: etcd_cpu_us_per_op near saturation; beside busy
+        processes an idle etcd's ticks cost the same (apiserver_verbs_closed.csv, get_pod_rv0).
+        """
+        p = self.params
+        busy_seconds = min(work_seconds, elapsed_seconds)
+        return p.idle_cores * (elapsed_seconds - (1.0 - p.awake_ratio) * busy_seconds)
 
     def acknowledge_seconds(self, count: int) -> float:
         """Leader: take one follower's acknowledgement of ``count`` entries."""

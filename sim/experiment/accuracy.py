@@ -324,6 +324,29 @@ def score_value(
     return met, met or WIDE_BAND[0] <= ratio <= WIDE_BAND[1]
 
 
+def row_by_row(predict: Callable[[Row, Profile, int], Values]) -> Predictor:
+    """Return the predictor that simulates every row by itself.
+
+    A condition that nobody can simulate (an unknown name, pods that fit nowhere, a law of
+    conservation that does not hold) costs its own row, not the file: the row says why and is
+    missed.
+    """
+
+    def predict_all(rows: Sequence[Row], profile: Profile, seed: int) -> list[Values]:
+        return [_or_error(predict, row, profile, seed) for row in rows]
+
+    return predict_all
+
+
+def _or_error(
+    predict: Callable[[Row, Profile, int], Values], row: Row, profile: Profile, seed: int
+) -> Values:
+    try:
+        return predict(row, profile, seed)
+    except (AssertionError, KeyError, ValueError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
 def describe(spec: FileSpec, row: Row) -> str:
     """Return a row's conditions as ``name=value`` words."""
     return " ".join(f"{name}={row.get(name, '')}" for name in spec.conditions)

@@ -114,7 +114,7 @@ class LoadClientLaw:
     )
     """From a timer's firing until a call of an open loop has its own goroutine running."""
     open_call_seconds: float = field(
-        default=7.65e-05,
+        default=8.5e-05,
         metadata={"source": "fitted: apiserver_verbs_open.csv, client_cores"},
     )
     """CPU per call of an open loop, on top: timer, new goroutine with its stack, hand-over."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from sim.base.objects import Generic, Pod, PodTemplate
 from sim.components.apiserver import APIServerParams
@@ -66,6 +67,27 @@ def parties(scenario: str) -> list[_Party]:
         return [greedy, _Party("dave", op, int(found[3]), account=False)]
     op = rest.removesuffix("two_users").strip("_")
     return [greedy, _Party("bob", op, int(found[3]), account=True)]
+
+
+class _LevelOutcome(NamedTuple):
+    """What a priority level counted in one run."""
+
+    limits_seats: tuple[int, int, int]
+    """Nominal, most, least."""
+    served_count: int
+    rejected_count: int
+    wait_sum_seconds: float
+    execution_sum_seconds: float
+
+
+class _Outcome(NamedTuple):
+    """What is kept of one run."""
+
+    latencies: dict[str, list[float]]
+    """Of the served requests by user, in seconds."""
+    rejected_counts: dict[str, int]
+    """Requests answered 429, by user."""
+    levels: dict[str, _LevelOutcome]
 
 
 class _Run:
@@ -128,61 +150,74 @@ class _Run:
         new = Generic(name=f"c{self._created_count}", namespace="load", size_bytes=1024)
         return Request("create", "configmaps", "load", new.name, api_object=new)
 
-    def latencies_of(self, user: str) -> list[float]:
-        """Return the latencies of the served requests of a user, in seconds."""
-        clients = self.clients.get(user, [])
-        return [value for client in clients for value in client.latencies]
+    def outcome(self) -> _Outcome:
+        """Return what is kept of the run."""
+        return _Outcome(
+            {
+                user: [value for client in clients for value in client.latencies]
+                for user, clients in self.clients.items()
+            },
+            {
+                user: sum(client.rejected_count for client in clients)
+                for user, clients in self.clients.items()
+            },
+            {
+                name: _LevelOutcome(
+                    (level.nominal_seats, level.max_seats, level.min_seats),
+                    level.served_count,
+                    level.rejected_count,
+                    level.wait_sum_seconds,
+                    level.execution_sum_seconds,
+                )
+                for name, level in self.machine.server.fairness.levels.items()
+            },
+        )
 
-    def rejected_count_of(self, user: str) -> int:
-        """Return how many requests of a user were answered 429."""
-        return sum(client.rejected_count for client in self.clients.get(user, []))
 
-
-def _of_user(runs: Sequence[_Run], user: str) -> Prediction:
+def _of_user(runs: Sequence[_Outcome], user: str) -> Prediction:
     """Return what the clients of a user saw, over all replications."""
-    latencies = [value for run in runs for value in run.latencies_of(user)]
+    latencies = [value for run in runs for value in run.latencies.get(user, ())]
     seconds = _DURATION_SECONDS * len(runs)
     result = quantiles_ms(latencies)
     result["ok_per_s"] = len(latencies) / seconds
-    result["rejected_per_s"] = sum(run.rejected_count_of(user) for run in runs) / seconds
+    result["rejected_per_s"] = sum(run.rejected_counts.get(user, 0) for run in runs) / seconds
     return result
 
 
-def _of_level(runs: Sequence[_Run], name: str) -> Prediction:
+def _of_level(runs: Sequence[_Outcome], name: str) -> Prediction:
     """Return what the server's own metrics say of a priority level, over all replications."""
-    levels = [run.machine.server.fairness.levels[name] for run in runs]
+    levels = [run.levels[name] for run in runs]
+    nominal, largest, least = levels[0].limits_seats
     served = sum(level.served_count for level in levels)
     decided = served + sum(level.rejected_count for level in levels)
     return {
-        "nominal_limit_seats": float(levels[0].nominal_seats),
-        "max_limit_seats": float(levels[0].max_seats),
-        "min_limit_seats": float(levels[0].min_seats),
+        "nominal_limit_seats": float(nominal),
+        "max_limit_seats": float(largest),
+        "min_limit_seats": float(least),
         # both kinds have waited, if only for 0 s
         "queue_wait_mean_ms": sum(it.wait_sum_seconds for it in levels) / max(1, decided) * 1e3,
         "exec_mean_ms": sum(it.execution_sum_seconds for it in levels) / max(1, served) * 1e3,
     }
 
 
-def _runs(rows: Sequence[Mapping[str, str]], profile: Profile, seed: int) -> list[list[_Run]]:
-    made: dict[tuple[str, str, str], list[_Run]] = {}
-    found = []
-    for row in rows:
-        key = (row["scenario"], row["max_inflight"], row["max_mutating_inflight"])
-        if key not in made:
-            made[key] = [_Run(row, profile, seed, index) for index in range(_REPLICATION_COUNT)]
-        found.append(made[key])
-    return found
+_cache: dict[tuple[str, int, str, str, str], list[_Outcome]] = {}
+"""By the profile's text, the seed and the scenario with its limits: two files share the runs."""
 
 
-def predict_apf(rows: Sequence[Mapping[str, str]], profile: Profile, seed: int) -> list[Prediction]:
+def _outcomes(row: Mapping[str, str], profile: Profile, seed: int) -> list[_Outcome]:
+    limits = (row["max_inflight"], row["max_mutating_inflight"])
+    key = (repr(profile), seed, row["scenario"], *limits)
+    if key not in _cache:
+        runs = range(_REPLICATION_COUNT)
+        _cache[key] = [_Run(row, profile, seed, index).outcome() for index in runs]
+    return _cache[key]
+
+
+def predict_apf(row: Mapping[str, str], profile: Profile, seed: int) -> Prediction:
     """Who is served, delayed, rejected (apiserver_apf.csv)."""
-    runs = _runs(rows, profile, seed)
-    return [_of_user(run, row["user"]) for run, row in zip(runs, rows, strict=True)]
+    return _of_user(_outcomes(row, profile, seed), row["user"])
 
 
-def predict_apf_server(
-    rows: Sequence[Mapping[str, str]], profile: Profile, seed: int
-) -> list[Prediction]:
+def predict_apf_server(row: Mapping[str, str], profile: Profile, seed: int) -> Prediction:
     """The same runs as the server sees them (apiserver_apf_server_metrics.csv)."""
-    runs = _runs(rows, profile, seed)
-    return [_of_level(run, row["priority_level"]) for run, row in zip(runs, rows, strict=True)]
+    return _of_level(_outcomes(row, profile, seed), row["priority_level"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.base.objects import APIObject, EndpointSlice, Lease, Pod, PodTemplate
+from sim.base.objects import APIObject, EndpointSlice, Generic, Lease, Node, Pod, PodTemplate
 from sim.components.apiserver import APIServerParams
 from sim.components.ports import Request, Watcher, WatchEvent
 from sim.costs.profile import Profile
@@ -133,6 +133,20 @@ class _Watchers:
             self.latencies.append(now - sent["sent"])
 
 
+def _watched_object(resource: str, index: int, size_bytes: int) -> APIObject:
+    name, namespace = f"o{index}", "load"
+    if resource == "endpointslices":
+        return EndpointSlice(name=name, namespace=namespace, size_bytes=size_bytes)
+    if resource == "leases":
+        return Lease(name=name, namespace=namespace, size_bytes=size_bytes)
+    if resource == "pods":
+        template = PodTemplate(manifest={}, namespace=namespace, size_bytes=size_bytes)
+        return Pod(name=name, namespace=namespace, template=template, size_bytes=size_bytes)
+    if resource == "nodes":
+        return Node(name=name, namespace=namespace, size_bytes=size_bytes)
+    return Generic(name=name, namespace=namespace, size_bytes=size_bytes, kind_plural=resource)
+
+
 def predict_watch_fanout(row: Mapping[str, str], profile: Profile, seed: int) -> Prediction:
     """Updates of ten objects delivered to W watches (apiserver_watch_fanout.csv)."""
     machine = Machine(profile, seed)
@@ -140,12 +154,7 @@ def predict_watch_fanout(row: Mapping[str, str], profile: Profile, seed: int) ->
     resource, size = row["resource"], int(row["object_bytes"])
     rate = float(row["updates_per_s_offered"])
     watches = int(row["watches"])
-    objects: list[APIObject] = [
-        EndpointSlice(name=f"o{index}", namespace="load", size_bytes=size)
-        if resource == "endpointslices"
-        else Lease(name=f"o{index}", namespace="load", size_bytes=size)
-        for index in range(_WATCHED_OBJECT_COUNT)
-    ]
+    objects = [_watched_object(resource, index, size) for index in range(_WATCHED_OBJECT_COUNT)]
     positions = {item.name: index for index, item in enumerate(objects)}
     machine.preload(objects)
     watchers = _Watchers(machine, resource, watches)

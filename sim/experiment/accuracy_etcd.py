@@ -35,6 +35,11 @@ CORE_COUNT = 2
 """The measured machine. **Source:** groundtruth/README.md."""
 _READER_COUNT_MAX = 1
 _CHUNK_COUNT_MAX = 16
+_WINDOWS_COUNT = 2
+"""How many of the measurement's windows one prediction pools: its own scatter, that of a p99 above
+all, should not decide whether a value is met."""
+_WATCH_WINDOWS_COUNT = 8
+"""As above: watches see a few hundred puts per window."""
 _NEVER = -1.0
 
 
@@ -252,7 +257,7 @@ def predict_put_closed(
     clients = int(row["clients"])
     delay_ms = float(row.get("fsync_delay_ms", 0.0) or 0.0)
     if duration is None:
-        duration = Duration(measured_seconds=1.5 + 0.4 * delay_ms)
+        duration = Duration(measured_seconds=_WINDOWS_COUNT * (1.5 + 0.4 * delay_ms))
     return bench.run_closed(clients, duration)
 
 
@@ -265,7 +270,7 @@ def predict_put_open(
     bench.send = _put_sender(bench, row)
     rate = float(row["offered_ops_s"])
     if duration is None:
-        duration = Duration(measured_seconds=5.0)
+        duration = Duration(measured_seconds=_WINDOWS_COUNT * 5.0)
     return bench.run_open(rate, duration)
 
 
@@ -318,7 +323,7 @@ def predict_range_closed(
 
     bench.send = send
     if duration is None:
-        duration = Duration(measured_seconds=1.0 + 0.0004 * key_count)
+        duration = Duration(measured_seconds=_WINDOWS_COUNT * (1.0 + 0.0004 * key_count))
     return bench.run_closed(int(row["clients"]), duration)
 
 
@@ -381,7 +386,7 @@ def predict_watch_fanout(
 
     bench.send = note
     if duration is None:
-        duration = Duration(measured_seconds=max(6.0, 500.0 / rate))
+        duration = Duration(measured_seconds=_WATCH_WINDOWS_COUNT * max(6.0, 500.0 / rate))
     result = bench.run_open(rate, duration)
     puts = quantiles_ms(bench.latencies)
     result["put_p50_ms"] = puts["p50_ms"]

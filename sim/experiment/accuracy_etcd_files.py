@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from sim.costs.profile import Profile
-from sim.experiment.accuracy import Predictor, Row, Values
+from sim.experiment.accuracy import Predictor, Row, Values, row_by_row
 from sim.experiment.accuracy_etcd import (
     EtcdCosts,
     Prediction,
@@ -25,11 +25,10 @@ def costs_of(profile: Profile) -> EtcdCosts:
 
 
 def _each(predict: RowPredictor) -> Predictor:
-    def run(rows: Sequence[Row], profile: Profile, seed: int) -> list[Values]:
-        costs = costs_of(profile)
-        return [predict(row, costs, seed) for row in rows]
+    def run(row: Row, profile: Profile, seed: int) -> Values:
+        return predict(row, costs_of(profile), seed)
 
-    return run
+    return row_by_row(run)
 
 
 PREDICTORS: dict[str, Predictor] = {

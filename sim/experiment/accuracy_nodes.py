@@ -7,7 +7,7 @@ made of, with one node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from sim.costs.accuracy_node_laws import (
 from sim.costs.profile import Profile
 from sim.engine.engine import Engine
 from sim.engine.tables import Recorder
-from sim.experiment.accuracy import Predictor, Row, Values
+from sim.experiment.accuracy import Predictor, Row, Values, row_by_row
 
 _CHANGES_PER_ROW_COUNT = 600.0
 _REPLICATION_COUNT_MIN, _REPLICATION_COUNT_MAX = 4, 32
@@ -35,23 +35,18 @@ _DURATION_SECONDS = 15.0
 
 
 def _each(predict: Callable[..., Values], part: Callable[[Profile], Any]) -> Predictor:
-    def run(rows: Sequence[Row], profile: Profile, _: int) -> list[Values]:
-        params = part(profile)
-        return [predict(row, params) for row in rows]
+    def run(row: Row, profile: Profile, _: int) -> Values:
+        return predict(row, part(profile))
 
-    return run
+    return row_by_row(run)
 
 
-def predict_runner(rows: Sequence[Row], profile: Profile, seed: int) -> list[Values]:
-    """Simulate every row of kube_proxy_bounded_frequency.csv: Poisson changes on one node.
+def predict_runner(row: Row, profile: Profile, seed: int) -> Values:
+    """Simulate a row of kube_proxy_bounded_frequency.csv: Poisson changes on one node.
 
     The predicted mean, median and percentiles (nearest rank, as measured) are averages over
     several runs of the row's own duration, more of them where a run has few changes.
     """
-    return [_predict_runner_row(row, profile, seed) for row in rows]
-
-
-def _predict_runner_row(row: Row, profile: Profile, seed: int) -> Values:
     expected = float(row["change_rate_s"]) * float(row.get("duration_s") or _DURATION_SECONDS)
     wanted = round(_CHANGES_PER_ROW_COUNT / expected)
     count = min(max(wanted, _REPLICATION_COUNT_MIN), _REPLICATION_COUNT_MAX)
@@ -166,7 +161,7 @@ def _slices(count: int, endpoints_count: int) -> list[EndpointSlice]:
 
 PREDICTORS: dict[str, Predictor] = {
     "kube_proxy_sync.csv": _each(predict_kube_proxy_sync, lambda profile: profile.kube_proxy),
-    "kube_proxy_bounded_frequency.csv": predict_runner,
+    "kube_proxy_bounded_frequency.csv": row_by_row(predict_runner),
     "overlay_pod_sandbox.csv": _each(
         predict_overlay_pod_sandbox, lambda profile: profile.pod_network
     ),

@@ -8,7 +8,7 @@ zones; pods of 100m/500Mi; families of the upstream benchmark).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any, Final
 
@@ -22,11 +22,14 @@ from sim.components.ports import Request
 from sim.components.scheduler import Scheduler, SchedulerParams
 from sim.costs.profile import Profile
 from sim.engine.tables import Recorder
+from sim.experiment.accuracy import row_by_row
 from sim.experiment.accuracy_apiserver_bench import Machine, Prediction
 from sim.scheduling import SchedulerConfiguration
 from sim.workload.pod_templates import PodTemplates
 
 _NAMESPACE: Final = "bench"
+_EXISTING: Final = "existing-"
+"""How the names of ``pods_preexisting`` begin."""
 _MASTERS: Final = ("system:masters",)
 _NODE_BYTES: Final = 1500
 """A node of the benchmark: no images (assumed)."""
@@ -34,7 +37,9 @@ _CONCURRENT_CREATES_COUNT: Final = 28
 """Creators working side by side at rate 0. Fitted: scheduler_throughput.csv, create_to_bound of the
 concurrent rows: with so many, creation and binding keep pace."""
 _PRECREATE_CREATES_COUNT: Final = 16
-_DEADLINE_SECONDS: Final = 120.0
+_QUIET_SECONDS: Final = 15.0
+"""A run ends when every pod is bound or, for pods that fit nowhere, when nothing was bound for so
+long (assumed: longer than the longest back-off, 10 s)."""
 _TICK_SECONDS: Final = 0.05
 _START_SECONDS: Final = 0.35
 """From the start of the scheduler's process to its first LIST. **Source:** measured:
@@ -125,6 +130,23 @@ def _node(index: int) -> Node:
     )
 
 
+def _pod(name: str, template: PodTemplate) -> Pod:
+    return Pod(
+        name=name,
+        namespace=_NAMESPACE,
+        template=template,
+        labels=template.labels,
+        size_bytes=1600,
+    )
+
+
+def _bound_pod(index: int, template: PodTemplate, nodes_count: int) -> Pod:
+    """Return a pod that was there before: of the same family, dealt out to the nodes in turn."""
+    pod = _pod(f"{_EXISTING}{index}", template)
+    pod.node_name = f"node-{index % nodes_count}"
+    return pod
+
+
 class _LoadCaller:
     """Creates pods on the load generator's CPU."""
 
@@ -163,13 +185,7 @@ class _LoadCaller:
             return
         name = f"p{self.started_count}"
         self.started_count += 1
-        pod = Pod(
-            name=name,
-            namespace=_NAMESPACE,
-            template=self.template,
-            labels=self.template.labels,
-            size_bytes=1600,
-        )
+        pod = _pod(name, self.template)
         self.sent_seconds[name] = self.machine.engine.now
         request = Request("create", "pods", _NAMESPACE, name, api_object=pod)
         request.client = self
@@ -196,8 +212,11 @@ class _Bench:
         self.machine = machine = Machine(profile, seed)
         self.engine = machine.engine
         self.count = int(row["pods"])
+        template = _template(row["family"])
         nodes: list[APIObject] = [_node(index) for index in range(int(row["nodes"]))]
-        machine.preload([Namespace(name=_NAMESPACE), *nodes])
+        there = int(row.get("pods_preexisting") or 0)
+        existing = [_bound_pod(index, template, len(nodes)) for index in range(there)]
+        machine.preload([Namespace(name=_NAMESPACE), *nodes, *existing])
         high = row["scheduler_qps"] == "high"
         self.process = machine.host.process("kube-scheduler")
         attempts = facts.SCHEDULING_ATTEMPTS.name
@@ -217,7 +236,7 @@ class _Bench:
             profile.scheduler,
             self.process,
         )
-        self.load = _LoadCaller(machine, _template(row["family"]), self.count)
+        self.load = _LoadCaller(machine, template, self.count)
         self.bound_seconds: dict[str, float] = {}
         self.first_cpu_seconds = 0.0
         self.last_cpu_seconds = 0.0
@@ -230,17 +249,26 @@ class _Bench:
         self._until(lambda: pods.synced)
 
     def _seen(self, _kind: str, new: Pod, _old: Pod | None) -> None:
+        if new.name not in self.load.sent_seconds:
+            return
         if new.node_name and new.name not in self.bound_seconds:
             if not self.bound_seconds:
                 self.first_cpu_seconds = self.process.cpu_seconds
             self.bound_seconds[new.name] = self.engine.now
             self.last_cpu_seconds = self.process.cpu_seconds
 
+    def _progress(self) -> tuple[int, int]:
+        return self.load.answered_count, len(self.bound_seconds)
+
     def _until(self, done: Callable[[], bool]) -> None:
-        deadline = self.engine.now + _DEADLINE_SECONDS
+        """Run until something is done, or nothing is created and bound any more."""
+        progress, since_seconds = self._progress(), self.engine.now
         while not done():
-            assert self.engine.now < deadline, "a row that never ends"
             self.engine.run(self.engine.now + _TICK_SECONDS)
+            if self._progress() != progress:
+                progress, since_seconds = self._progress(), self.engine.now
+            elif self.engine.now - since_seconds > _QUIET_SECONDS:
+                return
 
     def run(self) -> Prediction:
         """Run the row to its last bound pod."""
@@ -265,34 +293,31 @@ class _Bench:
     def _prediction(self) -> Prediction:
         sent = self.load.sent_seconds
         bound = self.bound_seconds
+        if len(bound) < 2:
+            raise ValueError("fewer than two pods could be bound")
         waits = np.array([bound[name] - sent[name] for name in bound]) * 1e3
         span_seconds = max(bound.values()) - min(bound.values())
         cycles = self.recorder["scheduling_attempts"].column("cycle_seconds")
         p50, p99 = np.quantile(waits, (0.5, 0.99))
         cpu_seconds = self.last_cpu_seconds - self.first_cpu_seconds
         return {
-            "pods_per_s": (self.count - 1) / span_seconds,
+            "pods_per_s": (len(bound) - 1) / span_seconds,
             "algorithm_mean_ms": float(cycles.mean()) * 1e3,
             "algorithm_p50_ms": float(np.median(cycles)) * 1e3,
-            "scheduler_cpu_ms_per_pod": cpu_seconds / self.count * 1e3,
+            "scheduler_cpu_ms_per_pod": cpu_seconds / len(bound) * 1e3,
             "create_to_bound_p50_ms": float(p50),
             "create_to_bound_p99_ms": float(p99),
         }
 
 
-def predict(
-    rows: Sequence[Mapping[str, str]], profile: Profile, seed: int
-) -> list[Prediction]:
-    """Simulate rows of scheduler_throughput.csv on the measured machine, in order."""
-    predictions = []
-    for row in rows:
-        runs = [
-            _Bench(row, profile, seed * _REPLICATION_COUNT + index).run()
-            for index in range(_REPLICATION_COUNT)
-        ]
-        predictions.append({name: median(run[name] for run in runs) for name in runs[0]})
-    return predictions
+def predict(row: Mapping[str, str], profile: Profile, seed: int) -> Prediction:
+    """Simulate a row of scheduler_throughput.csv on the measured machine."""
+    runs = [
+        _Bench(row, profile, seed * _REPLICATION_COUNT + index).run()
+        for index in range(_REPLICATION_COUNT)
+    ]
+    return {name: median(run[name] for run in runs) for name in runs[0]}
 
 
-PREDICTORS = {"scheduler_throughput.csv": predict}
+PREDICTORS = {"scheduler_throughput.csv": row_by_row(predict)}
 """By file name: one prediction of the scored columns per row."""

@@ -422,7 +422,14 @@ def test_cpu_is_spent_on_the_members_hosts() -> None:
         rig.write(f"{index}")
     rig.run(1.0)
     assert rig.hosts[0].work_seconds == pytest.approx(0.030)
-    assert rig.etcd.cpu_seconds() == pytest.approx(0.030 + 0.010)
+    assert rig.etcd.cpu_seconds() == pytest.approx(0.030 + 0.010, rel=0.01)
+
+
+def test_ticks_of_a_process_at_work_cost_what_a_wake_up_of_an_awake_one_costs() -> None:
+    law = EtcdLaw(EtcdLawParams(idle_cores=0.1, awake_ratio=0.25))
+    assert law.tick_seconds(10.0, 0.0) == pytest.approx(1.0)
+    assert law.tick_seconds(10.0, 4.0) == pytest.approx(0.1 * (6.0 + 0.25 * 4.0))
+    assert law.tick_seconds(10.0, 15.0) == pytest.approx(0.25)  # more than one core
 
 
 def test_many_watchers_are_served_stream_by_stream() -> None:

@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from sim.base.errors import UserError
+from sim.costs.profile import Profile
 from sim.experiment.accuracy import (
     FileSpec,
     Report,
+    Row,
+    Values,
     keeps,
     number,
     read_index,
+    row_by_row,
     run_accuracy,
     score_rows,
     score_value,
@@ -204,3 +208,16 @@ def test_no_index_is_a_user_error(tmp_path: Path) -> None:
 
 def test_an_empty_report_passes_nothing_wrongly() -> None:
     assert Report(files=[]).scores() == []
+
+
+def test_a_row_that_cannot_be_simulated_costs_itself_only() -> None:
+    def predict(row: Row, _profile: Profile, _seed: int) -> Values:
+        families = {"basic": 10.0}
+        return values(p50_ms=families[row["family"]])
+
+    rows = [row(family="basic"), row(family="unheard of"), row(family="basic")]
+    predictions = row_by_row(predict)(rows, Profile(), 1)
+    assert predictions[1] == {"error": "KeyError: 'unheard of'"}
+    result = score_rows(SPEC, rows, predictions, BANDS)
+    assert [score.met for score in result.of_kind("typical")] == [True, False, True]
+    assert "unheard of" in result.of_kind("typical")[1].conditions
