@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "native"
 MANIFEST = FOLDER / "manifest.json"
 
-_BASE = ("objects",)
+_BASE = ("api_object", "objects", "pod_template")
 _ENGINE = ("engine", "host", "streams", "tables", "tasks", "token_bucket", "workqueue")
 _COSTS = ("apiserver", "controllers", "disk", "etcd", "network", "watch")
 _SCHEDULING = (

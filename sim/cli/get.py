@@ -101,7 +101,7 @@ def _is_empty(found: Sequence[Found], layout: Any, namespace: str) -> bool:
 
 
 def _tell_missing(missing: Sequence[tuple[str, str]]) -> None:
-    from sim.base.objects import RESOURCE_TYPES
+    from sim.base.api_object import RESOURCE_TYPES
 
     for plural, name in missing:
         group = RESOURCE_TYPES[plural].group if plural in RESOURCE_TYPES else ""
@@ -159,7 +159,7 @@ def _plural(text: str, facts: StoredFacts) -> str:
     Raises:
         click.UsageError: there is no such resource, in kubectl's words.
     """
-    from sim.base.objects import KIND_TO_PLURAL, RESOURCE_TYPES
+    from sim.base.api_object import KIND_TO_PLURAL, RESOURCE_TYPES
     from sim.base.spelling import nearest
     from sim.cli.get_columns import ALIASES
     from sim.export.cluster_state import resources_recorded

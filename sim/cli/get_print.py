@@ -45,7 +45,7 @@ class Layout:
 
 def kind_name(plural: str) -> str:
     """Return the name in front of an object's own: pod, deployment.apps."""
-    from sim.base.objects import RESOURCE_TYPES
+    from sim.base.api_object import RESOURCE_TYPES
 
     kind = RESOURCE_TYPES.get(plural)
     if kind is None:
@@ -154,7 +154,7 @@ def _timestamp(seconds: float) -> str:
 
 def document_of(plural: str, item: Any) -> dict[str, Any]:
     """Return an object as the API would, as far as the run recorded it."""
-    from sim.base.objects import RESOURCE_TYPES
+    from sim.base.api_object import RESOURCE_TYPES
     from sim.export.cluster_state import EventState, PodState
 
     kind = RESOURCE_TYPES.get(plural)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sim.base.api_object import APIObject, OwnerReference
 from sim.base.objects import (
-    APIObject,
     DaemonSet,
     Deployment,
     Endpoint,
@@ -23,14 +23,13 @@ from sim.base.objects import (
     Lease,
     Namespace,
     Node,
-    OwnerReference,
     Pod,
-    PodTemplate,
     PriorityClass,
     ReplicaSet,
     Service,
     ServicePort,
 )
+from sim.base.pod_template import PodTemplate
 from sim.cluster import system_objects
 from sim.cluster.addresses import AddressBlock
 from sim.cluster.params import ClusterParams, NodePoolParams

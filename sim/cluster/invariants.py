@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from sim.base.objects import APIObject, Key, Node, Pod
+from sim.base.api_object import APIObject, Key
+from sim.base.objects import Node, Pod
 from sim.base.quantity import QuantityError
 from sim.components.etcd import Etcd
 from sim.engine.engine import Engine

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sim.base.objects import Key, Pod
+from sim.base.api_object import Key
+from sim.base.objects import Pod
 
 if TYPE_CHECKING:
     from sim.cluster.cluster import Cluster

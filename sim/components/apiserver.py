@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.base.objects import RESOURCE_TYPES, APIObject, Key
+from sim.base.api_object import RESOURCE_TYPES, APIObject, Key
 from sim.components import registry
 from sim.components.apiserver_background import Background
 from sim.components.apiserver_fanout import Fanout

@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
+from sim.base.api_object import APIObject
 from sim.base.objects import (
-    APIObject,
     CronJob,
     DaemonSet,
     Deployment,

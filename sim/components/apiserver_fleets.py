@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.base.objects import APIObject, Key
+from sim.base.api_object import APIObject, Key
 from sim.components.ports import FleetWatcher, WatchEvent
 from sim.components.watch_cache import retyped
 from sim.engine.engine import Engine

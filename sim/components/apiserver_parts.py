@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sim.base.objects import APIObject
+from sim.base.api_object import APIObject
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.ports import Request
 from sim.components.priority_and_fairness import Level

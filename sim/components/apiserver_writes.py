@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from sim.base.objects import APIObject, Generic, Namespace, Pod, Service
+from sim.base.api_object import APIObject
+from sim.base.objects import Generic, Namespace, Pod, Service
 from sim.components import registry
 from sim.components.apiserver_parts import Route
 from sim.components.ports import Request, Write

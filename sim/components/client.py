@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sim.base.objects import APIObject
+from sim.base.api_object import APIObject
 from sim.components.ports import APIEndpoint, Mutate, Request
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess

@@ -18,7 +18,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
 
-from sim.base.objects import NEVER, EndpointSlice, Key, Namespace, Service
+from sim.base.api_object import NEVER, Key
+from sim.base.objects import EndpointSlice, Namespace, Service
 from sim.components.client import ClientFactory
 from sim.components.informer import Informer
 from sim.costs.dns import CoreDnsParams, lookups_count

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.base.objects import APIObject, Key
+from sim.base.api_object import APIObject, Key
 from sim.components import registry
 from sim.components.apiserver import APIServer
 from sim.components.ports import FleetWatcher, Request, Watcher

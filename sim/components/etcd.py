@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sim.base.objects import APIObject, Key
+from sim.base.api_object import APIObject, Key
 from sim.components.etcd_backend import Backend
 from sim.components.etcd_endpoint import Endpoint, Frontend
 from sim.components.etcd_faults import FaultControl

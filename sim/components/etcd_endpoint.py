@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sim.base.objects import Key
+from sim.base.api_object import Key
 from sim.components.etcd_member import Member
 from sim.components.etcd_reads import Read
 from sim.components.ports import WatchEvent, Write

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from sim.base.objects import Key
+from sim.base.api_object import Key
 
 if TYPE_CHECKING:
     from sim.components.etcd import Etcd

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from sim.base.objects import RESOURCE_TYPES, APIObject, Key
+from sim.base.api_object import RESOURCE_TYPES, APIObject, Key
 from sim.components.ports import WatchEvent, Write
 
 VERSION_OVERHEAD_BYTES: Final = 150

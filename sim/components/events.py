@@ -19,7 +19,8 @@ from typing import Annotated, Final, TypeVar
 
 from annotated_types import Ge, Gt
 
-from sim.base.objects import RESOURCE_TYPES, APIObject, EventRecord
+from sim.base.api_object import RESOURCE_TYPES, APIObject
+from sim.base.objects import EventRecord
 from sim.components.client import Client
 from sim.components.ports import Request
 from sim.engine.engine import Engine

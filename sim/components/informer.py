@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar, cast
 
-from sim.base.objects import APIObject, Key
+from sim.base.api_object import APIObject, Key
 from sim.components.client import Client
 from sim.components.ports import TOO_SLOW, APIEndpoint, Watcher, WatchEvent
 from sim.engine.engine import Engine

@@ -29,7 +29,8 @@ from typing import Final
 
 import numpy as np
 
-from sim.base.objects import APIObject, EndpointSlice, Key, Service
+from sim.base.api_object import APIObject, Key
+from sim.base.objects import EndpointSlice, Service
 from sim.components.client import Client
 from sim.components.kube_proxy_params import KubeProxyFleetParams
 from sim.components.kube_proxy_runners import (

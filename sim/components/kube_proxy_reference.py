@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sim.base.objects import NEVER, EndpointSlice, Key, Service
+from sim.base.api_object import NEVER, Key
+from sim.base.objects import EndpointSlice, Service
 from sim.components.kube_proxy_params import KubeProxyFleetParams
 from sim.components.ports import WatchEvent
 from sim.components.proxy_state import HEADLESS_LABEL

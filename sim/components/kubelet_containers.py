@@ -16,7 +16,7 @@ from collections.abc import Callable
 from math import ceil
 from typing import Final
 
-from sim.base.objects import ContainerSpec, ProbeSpec
+from sim.base.pod_template import ContainerSpec, ProbeSpec
 from sim.components.kubelet_context import KubeletContext
 from sim.components.kubelet_record import RUNNING, STARTING, ContainerRun, PodRecord
 

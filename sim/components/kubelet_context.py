@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sim.base.objects import Node, PodTemplate
+from sim.base.objects import Node
+from sim.base.pod_template import PodTemplate
 from sim.components.container_runtime import ContainerRuntime
 from sim.components.image import Images
 from sim.components.kubelet_client import FleetClient

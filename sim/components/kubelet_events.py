@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from sim.base.objects import APIObject, EventRecord
+from sim.base.api_object import APIObject
+from sim.base.objects import EventRecord
 from sim.components.kubelet_client import FleetClient
 from sim.components.kubelet_params import KubeletParams
 from sim.components.kubelet_record import PodRecord

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sim.base.objects import APIObject, Node, Pod, PodTemplate
+from sim.base.api_object import APIObject
+from sim.base.objects import Node, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.kubelet_client import FleetClient
 from sim.components.kubelet_containers import ContainerRuns
 from sim.components.kubelet_context import KubeletContext

@@ -16,7 +16,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.base.objects import APIObject, Node, Pod, PodTemplate
+from sim.base.api_object import APIObject
+from sim.base.objects import Node, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.container_runtime import ContainerRuntime
 from sim.components.image import Images
 from sim.components.image_params import ImageParams

@@ -17,7 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from sim.base.objects import APIObject, Generic, Lease, Node, Taint
+from sim.base.api_object import APIObject
+from sim.base.objects import Generic, Lease, Node, Taint
 from sim.components.kubelet_client import FleetClient
 from sim.components.kubelet_context import KubeletContext
 from sim.components.ports import Request

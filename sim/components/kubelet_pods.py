@@ -17,7 +17,8 @@ from functools import partial
 from math import ceil
 from typing import Final
 
-from sim.base.objects import APIObject, Pod
+from sim.base.api_object import APIObject
+from sim.base.objects import Pod
 from sim.components.image import PRESENT, PULLED, PULLING
 from sim.components.kubelet_containers import ContainerRuns
 from sim.components.kubelet_context import KubeletContext

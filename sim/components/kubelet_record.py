@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from sim.base.objects import NEVER, APIObject, ContainerSpec, Key, Pod, PodTemplate
+from sim.base.api_object import NEVER, APIObject, Key
+from sim.base.objects import Pod
+from sim.base.pod_template import ContainerSpec, PodTemplate
 from sim.components.ports import Request
 from sim.engine.engine import Call
 

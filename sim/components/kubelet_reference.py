@@ -13,7 +13,9 @@ from collections.abc import Generator
 from math import ceil
 from typing import Any
 
-from sim.base.objects import APIObject, ContainerSpec, EventRecord, Node, Pod
+from sim.base.api_object import APIObject
+from sim.base.objects import EventRecord, Node, Pod
+from sim.base.pod_template import ContainerSpec
 from sim.components.client import Client
 from sim.components.kubelet_params import KubeletParams
 from sim.components.overlay_ipam import AddressPool

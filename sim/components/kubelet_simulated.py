@@ -13,7 +13,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from sim.base.objects import APIObject, Pod
+from sim.base.api_object import APIObject
+from sim.base.objects import Pod
 from sim.components.kubelet_client import FleetIdentities
 from sim.components.kubelet_context import KubeletContext
 from sim.components.kubelet_pods import CA_BUNDLE

@@ -18,7 +18,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.base.objects import APIObject, Node
+from sim.base.api_object import APIObject
+from sim.base.objects import Node
 from sim.components.kubelet_client import FleetClient, FleetIdentities
 from sim.components.node_cpu import NodeCPUs
 from sim.components.overlay_ipam import AddressPool

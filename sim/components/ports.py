@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sim.base.objects import APIObject, Key
+from sim.base.api_object import APIObject, Key
 
 TOO_SLOW: Final = "too slow"
 """Reason of a watch's end: its client or its connection did not keep up."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sim.base.objects import NEVER, APIObject, Endpoint, EndpointSlice, Key, Service
+from sim.base.api_object import NEVER, APIObject, Key
+from sim.base.objects import Endpoint, EndpointSlice, Service
 from sim.components.ports import WatchEvent
 from sim.costs.kube_proxy_payload import (
     iptables_extra_payload_count,

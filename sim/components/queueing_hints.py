@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sim.base.objects import Node, Pod, PodTemplate
+from sim.base.objects import Node, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.scheduling_queue import ClusterEvent, Hint, QueuedPod
 from sim.scheduling.labels import (
     NodeSelectorTerm,

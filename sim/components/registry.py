@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Final
 
-from sim.base.objects import RESOURCE_TYPES, APIObject, Pod
+from sim.base.api_object import RESOURCE_TYPES, APIObject
+from sim.base.objects import Pod
 
 NO_CHANGE: Final = "no change"
 CONFLICT: Final = "conflict"

@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from sim.base.api_object import APIObject
 from sim.base.errors import Problem, UserError
-from sim.base.objects import APIObject, Pod, PodTemplate
+from sim.base.objects import Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.client import ClientFactory
 from sim.components.events import EventRecorder
 from sim.components.leader_election import LeaderElector

@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sim.base.api_object import RESOURCE_TYPES, APIObject, OwnerReference
 from sim.base.objects import (
-    RESOURCE_TYPES,
-    APIObject,
     LabelSelector,
     Node,
-    OwnerReference,
     Pod,
     PodDisruptionBudget,
-    PodTemplate,
     ReplicaSet,
     Service,
     StatefulSet,
 )
+from sim.base.pod_template import PodTemplate
 from sim.costs.scheduler import CycleShape, PodsPresent
 from sim.scheduling import ClusterState
 

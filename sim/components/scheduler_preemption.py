@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sim.base.objects import APIObject, Pod
+from sim.base.api_object import APIObject
+from sim.base.objects import Pod
 from sim.components.client import Client
 from sim.components.events import EventRecorder
 from sim.components.ports import Request

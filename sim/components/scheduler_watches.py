@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from sim.base.objects import APIObject, Node, Pod
+from sim.base.api_object import APIObject
+from sim.base.objects import Node, Pod
 from sim.components.client import Client
 from sim.components.informer import Informer
 from sim.components.ports import APIEndpoint, FleetWatcher, Request, Watcher

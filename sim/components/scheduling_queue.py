@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, Final
 
-from sim.base.objects import NEVER, Pod, PodTemplate
+from sim.base.api_object import NEVER
+from sim.base.objects import Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.scheduling_queue_params import SchedulingQueueParams
 from sim.engine.engine import Engine
 

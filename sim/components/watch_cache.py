@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from sim.base.objects import APIObject, Key
+from sim.base.api_object import APIObject, Key
 from sim.components.ports import FleetWatcher, Watcher, WatchEvent
 
 LOWER_BOUND_CAPACITY_COUNT: Final = 100

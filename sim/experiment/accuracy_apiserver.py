@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sim.base.objects import (
-    APIObject,
-    EventRecord,
-    Generic,
-    Lease,
-    Pod,
-    PodTemplate,
-)
+from sim.base.api_object import APIObject
+from sim.base.objects import EventRecord, Generic, Lease, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.ports import Request
 from sim.costs.profile import Profile
 from sim.experiment.accuracy import Predictor, row_by_row

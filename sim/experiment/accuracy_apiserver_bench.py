@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.base.objects import APIObject
+from sim.base.api_object import APIObject
 from sim.components import facts
 from sim.components.apiserver import APIServer, APIServerParams
 from sim.components.apiserver_runqueue import RunQueue

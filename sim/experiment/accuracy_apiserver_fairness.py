@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sim.base.objects import Generic, Pod, PodTemplate
+from sim.base.objects import Generic, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.apiserver import APIServerParams
 from sim.components.ports import Request
 from sim.costs.profile import Profile

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sim.base.objects import APIObject, Lease, Node
+from sim.base.api_object import APIObject
+from sim.base.objects import Lease, Node
 from sim.components.ports import Request, Watcher, WatchEvent
 from sim.costs.profile import Profile
 from sim.experiment.accuracy_apiserver_bench import CpuMeter, Machine, Prediction

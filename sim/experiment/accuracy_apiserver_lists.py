@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sim.base.objects import APIObject, EndpointSlice, Generic, Lease, Node, Pod, PodTemplate
+from sim.base.api_object import APIObject
+from sim.base.objects import EndpointSlice, Generic, Lease, Node, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.apiserver import APIServerParams
 from sim.components.ports import Request, Watcher, WatchEvent
 from sim.costs.profile import Profile

@@ -12,16 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from sim.base.objects import (
-    APIObject,
-    Generic,
-    LabelSelector,
-    Lease,
-    Namespace,
-    Node,
-    Pod,
-    PodTemplate,
-)
+from sim.base.api_object import APIObject
+from sim.base.objects import Generic, LabelSelector, Lease, Namespace, Node, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components import facts
 from sim.components.client import ClientFactory
 from sim.components.container_runtime import ContainerRuntime

@@ -13,17 +13,9 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import Any, Final
 
+from sim.base.api_object import RESOURCE_TYPES, APIObject
 from sim.base.errors import Problem, UserError
-from sim.base.objects import (
-    RESOURCE_TYPES,
-    APIObject,
-    Deployment,
-    Job,
-    Namespace,
-    Pod,
-    Service,
-    ServicePort,
-)
+from sim.base.objects import Deployment, Job, Namespace, Pod, Service, ServicePort
 from sim.components.ports import Request
 from sim.costs.profile import Profile
 from sim.experiment.accuracy_recipe_bench import (

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from statistics import mean, median
 from typing import Any, Final, NamedTuple
 
-from sim.base.objects import APIObject, Deployment, Pod
+from sim.base.api_object import APIObject
+from sim.base.objects import Deployment, Pod
 from sim.costs.profile import Profile
 from sim.experiment.accuracy_apiserver_bench import CpuMeter, Prediction, quantiles_ms
 from sim.experiment.accuracy_recipe_bench import Cluster, Setting, selector_of

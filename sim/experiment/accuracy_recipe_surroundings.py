@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sim.base.objects import APIObject, Generic, Lease, Pod
+from sim.base.api_object import APIObject
+from sim.base.objects import Generic, Lease, Pod
 from sim.components.client import Client
 from sim.components.endpoint import LoadBalancer
 from sim.components.ports import FleetWatcher, Request, Watcher

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from sim.base.objects import APIObject, Namespace, Node, Pod, PodTemplate
+from sim.base.api_object import APIObject
+from sim.base.objects import Namespace, Node, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components import facts
 from sim.components.client import Client, ClientFactory
 from sim.components.informer import Informer

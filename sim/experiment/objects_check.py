@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sim.base.api_object import APIObject
 from sim.base.errors import Problem, UserError
-from sim.base.objects import APIObject, Pod, PodTemplate, Service
+from sim.base.objects import Pod, Service
+from sim.base.pod_template import PodTemplate
 from sim.cluster.params import ClusterParams
 from sim.cluster.scheduler_settings import scheduler_settings
 from sim.experiment.network_check import check_network

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from sim.base.objects import APIObject, Node, Pod, Workload
+from sim.base.api_object import APIObject
+from sim.base.objects import Node, Pod, Workload
 from sim.components.ports import Request
 from sim.workload.creating import new_pods, shape_template
 from sim.workload.driver_core import DriverCore, Key

@@ -13,10 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from json import dumps
 from typing import Any, Final
 
+from sim.base.api_object import KIND_TO_PLURAL, RESOURCE_TYPES, APIObject
 from sim.base.objects import (
-    KIND_TO_PLURAL,
-    RESOURCE_TYPES,
-    APIObject,
     CronJob,
     DaemonSet,
     Deployment,
@@ -28,7 +26,6 @@ from sim.base.objects import (
     Namespace,
     Node,
     PodDisruptionBudget,
-    PodTemplate,
     PriorityClass,
     ReplicaSet,
     Service,
@@ -36,6 +33,7 @@ from sim.base.objects import (
     StatefulSet,
     Taint,
 )
+from sim.base.pod_template import PodTemplate
 from sim.base.quantity import QuantityError, cpu_millicores, memory_bytes, whole_count
 from sim.workload.pod_templates import PodTemplates, amount
 from sim.workload.shapes import Fault, Findings, Path

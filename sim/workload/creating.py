@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sim.base.objects import APIObject, Pod, PodTemplate
+from sim.base.api_object import APIObject
+from sim.base.objects import Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.ports import Request
 from sim.workload.driver_core import DriverCore
 from sim.workload.load import sized_object

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sim.base.objects import APIObject, Job, Namespace, Pod, Workload
+from sim.base.api_object import APIObject
+from sim.base.objects import Job, Namespace, Pod, Workload
 from sim.components.client import ClientFactory
 from sim.components.ports import Request
 from sim.engine.engine import Engine

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sim.base.objects import APIObject, Generic, Namespace
+from sim.base.api_object import APIObject
+from sim.base.objects import Generic, Namespace
 from sim.components.client import Client, ClientFactory
 from sim.components.informer import Informer
 from sim.components.ports import Request

@@ -15,8 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sim.base.api_object import KIND_TO_PLURAL, RESOURCE_TYPES, APIObject
 from sim.base.errors import Problem, UserError
-from sim.base.objects import KIND_TO_PLURAL, RESOURCE_TYPES, APIObject, Generic, Pod, PodTemplate
+from sim.base.objects import Generic, Pod
+from sim.base.pod_template import PodTemplate
 from sim.base.spelling import nearest
 from sim.workload.conversion import CONVERTERS, Conversion, node_from_manifest, stored_size_bytes
 from sim.workload.kinds import KIND_API_VERSIONS

@@ -17,7 +17,7 @@ from operator import is_
 from typing import Any
 
 from sim.base.duration import parse_duration_seconds
-from sim.base.objects import ContainerSpec, PodTemplate, ProbeSpec
+from sim.base.pod_template import ContainerSpec, PodTemplate, ProbeSpec
 from sim.base.quantity import cpu_millicores, memory_bytes, parse_quantity
 
 DEFAULT_TOLERATIONS: tuple[dict[str, Any], ...] = (

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import partial
 
-from sim.base.objects import APIObject, DaemonSet, Key, StatefulSet, Workload
+from sim.base.api_object import APIObject, Key
+from sim.base.objects import DaemonSet, StatefulSet, Workload
 from sim.components.client import Client
 from sim.components.informer import Informer
 from sim.components.ports import APIEndpoint, Request

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sim.base.objects import PodTemplate
+from sim.base.pod_template import PodTemplate
 from sim.workload.manifests import load_manifests
 from sim.workload.operations import CreateDeployments, CreateNodes, PodShape
 from sim.workload.pod_templates import RUN_SECONDS_ANNOTATION, STOP_SECONDS_ANNOTATION

@@ -8,7 +8,8 @@ from typing import Any
 
 import simpy
 
-from sim.base.objects import APIObject, Lease
+from sim.base.api_object import APIObject
+from sim.base.objects import Lease
 from sim.components import facts
 from sim.components.apiserver import APIServer, APIServerParams
 from sim.components.client import ClientFactory

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sim.base.objects import ContainerSpec, Node, Pod, PodTemplate
+from sim.base.objects import Node, Pod
+from sim.base.pod_template import ContainerSpec, PodTemplate
 from sim.components import facts
 from sim.components.container_runtime import ContainerRuntime
 from sim.components.image_network import SharedBandwidth

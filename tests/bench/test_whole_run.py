@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from sim.base.objects import APIObject, Lease
+from sim.base.api_object import APIObject
+from sim.base.objects import Lease
 from sim.cluster.assemble import build
 from sim.cluster.cluster import Cluster
 from sim.cluster.params import ClusterParams, ControlPlaneParams, NodePoolParams, NodesParams

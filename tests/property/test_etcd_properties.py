@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.base.objects import Generic, Key
+from sim.base.api_object import Key
+from sim.base.objects import Generic
 from sim.components.etcd import Etcd, EtcdParams
 from sim.components.facts import ETCD_BACKEND_COMMITS, ETCD_COMMITS, FAULTS
 from sim.components.ports import WatchEvent, Write

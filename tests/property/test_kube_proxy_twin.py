@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.base.objects import NEVER, Endpoint, EndpointSlice, Service, ServicePort
+from sim.base.api_object import NEVER
+from sim.base.objects import Endpoint, EndpointSlice, Service, ServicePort
 from sim.components.facts import ALL
 from sim.components.kube_proxy_fleet import KubeProxyFleet, KubeProxyFleetParams
 from sim.components.kube_proxy_reference import ReferenceKubeProxy

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.base.objects import ContainerSpec, Node, Pod, PodTemplate, ProbeSpec
+from sim.base.objects import Node, Pod
+from sim.base.pod_template import ContainerSpec, PodTemplate, ProbeSpec
 from sim.components import facts
 from sim.components.container_runtime import ContainerRuntime
 from sim.components.kubelet_fleet import KubeletFleet, draw_phases

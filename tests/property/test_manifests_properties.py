@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim.base.api_object import APIObject
 from sim.base.errors import Problem, UserError
-from sim.base.objects import APIObject
 from sim.workload.kinds import KIND_API_VERSIONS
 from sim.workload.manifests import ObjectReader, load_manifests
 from sim.workload.pod_templates import PodTemplates, effective_requests

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.base.objects import Pod, PodTemplate
+from sim.base.objects import Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.scheduling_queue import (
     ClusterEvent,
     QueuedPod,

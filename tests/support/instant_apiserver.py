@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sim.base.objects import APIObject, Key, Pod
+from sim.base.api_object import APIObject, Key
+from sim.base.objects import Pod
 from sim.components.client import ClientFactory
 from sim.components.ports import FleetWatcher, Request, Watcher, WatchEvent
 from sim.engine.engine import Engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sim.base.objects import APIObject, Key
+from sim.base.api_object import APIObject, Key
 from sim.components.ports import WatchEvent, Write
 from sim.engine.engine import Engine
 

@@ -16,7 +16,9 @@ from json import dumps
 from typing import Any, Final, Generic, TypeVar
 from zlib import crc32
 
-from sim.base.objects import NEVER, APIObject, Key, OwnerReference, Pod, PodTemplate, Workload
+from sim.base.api_object import NEVER, APIObject, Key, OwnerReference
+from sim.base.objects import Pod, Workload
+from sim.base.pod_template import PodTemplate
 from sim.components.client import Client
 from sim.components.events import EventRecorder
 from sim.components.informer import Informer

@@ -13,7 +13,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from sim.base.objects import CronJob, Job, Key, OwnerReference
+from sim.base.api_object import Key, OwnerReference
+from sim.base.objects import CronJob, Job
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
 from sim.components.ports import Request
 

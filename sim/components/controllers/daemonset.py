@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from sim.base.objects import DaemonSet, Generic, Key, Node, OwnerReference, Pod, PodTemplate, Taint
+from sim.base.api_object import Key, OwnerReference
+from sim.base.objects import DaemonSet, Generic, Node, Pod, Taint
+from sim.base.pod_template import PodTemplate
 from sim.components.controllers.base import (
     ERROR,
     OK,

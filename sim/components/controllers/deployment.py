@@ -13,15 +13,9 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
-from sim.base.objects import (
-    Deployment,
-    Key,
-    LabelSelector,
-    OwnerReference,
-    Pod,
-    PodTemplate,
-    ReplicaSet,
-)
+from sim.base.api_object import Key, OwnerReference
+from sim.base.objects import Deployment, LabelSelector, Pod, ReplicaSet
+from sim.base.pod_template import PodTemplate
 from sim.components.controllers.base import (
     ERROR,
     OK,

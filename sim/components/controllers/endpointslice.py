@@ -13,15 +13,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sim.base.objects import (
-    Endpoint,
-    Endpoints,
-    EndpointSlice,
-    Key,
-    OwnerReference,
-    Service,
-    ServicePort,
-)
+from sim.base.api_object import Key, OwnerReference
+from sim.base.objects import Endpoint, Endpoints, EndpointSlice, Service, ServicePort
 from sim.components.controllers.base import (
     ERROR,
     OK,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sim.base.objects import APIObject
+from sim.base.api_object import APIObject
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
 from sim.components.ports import Request
 

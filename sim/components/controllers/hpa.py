@@ -15,7 +15,8 @@ from collections.abc import Callable
 from math import ceil
 from typing import Final
 
-from sim.base.objects import HorizontalPodAutoscaler, Key, Workload
+from sim.base.api_object import Key
+from sim.base.objects import HorizontalPodAutoscaler, Workload
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
 from sim.components.ports import Request
 

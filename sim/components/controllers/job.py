@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sim.base.objects import NEVER, APIObject, Job, Key, OwnerReference, Pod
+from sim.base.api_object import NEVER, APIObject, Key, OwnerReference
+from sim.base.objects import Job, Pod
 from sim.components.controllers.base import (
     ERROR,
     OK,

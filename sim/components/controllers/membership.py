@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
-from sim.base.objects import NEVER, Endpoint, Key, LabelSelector, Pod, Service
+from sim.base.api_object import NEVER, Key
+from sim.base.objects import Endpoint, LabelSelector, Pod, Service
 from sim.components.controllers.base import ControllerContext
 
 Pair = tuple[str, str]

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sim.base.objects import Generic, Key, Namespace
+from sim.base.api_object import Key
+from sim.base.objects import Generic, Namespace
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
 from sim.components.ports import Request
 

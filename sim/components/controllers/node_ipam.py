@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Final
 
-from sim.base.objects import APIObject, Key, Node
+from sim.base.api_object import APIObject, Key
+from sim.base.objects import Node
 from sim.components.controllers.base import ERROR, OK, REQUEUE, Controller, ControllerContext, Sync
 from sim.components.ports import Request
 

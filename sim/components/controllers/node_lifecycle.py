@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sim.base.objects import NEVER, APIObject, Key, Lease, Node, Taint
+from sim.base.api_object import NEVER, APIObject, Key
+from sim.base.objects import Lease, Node, Taint
 from sim.components.controllers.base import (
     ERROR,
     OK,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sim.base.objects import APIObject, Key, Node, Pod
+from sim.base.api_object import APIObject, Key
+from sim.base.objects import Node, Pod
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Steps, Sync
 from sim.components.controllers.node_pods import NodePods
 from sim.components.ports import Request

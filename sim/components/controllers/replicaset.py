@@ -12,7 +12,8 @@ from __future__ import annotations
 from math import log2
 from typing import Final
 
-from sim.base.objects import Key, Pod, ReplicaSet
+from sim.base.api_object import Key
+from sim.base.objects import Pod, ReplicaSet
 from sim.components.controllers.base import (
     ERROR,
     OK,

@@ -8,7 +8,8 @@ update from the highest ordinal, partition, ControllerRevisions, status, the sta
 
 from __future__ import annotations
 
-from sim.base.objects import Generic, Key, OwnerReference, Pod, StatefulSet
+from sim.base.api_object import Key, OwnerReference
+from sim.base.objects import Generic, Pod, StatefulSet
 from sim.components.controllers.base import (
     ERROR,
     OK,

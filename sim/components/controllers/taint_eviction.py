@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, Final
 
-from sim.base.objects import APIObject, Node, Pod, Taint
+from sim.base.api_object import APIObject
+from sim.base.objects import Node, Pod, Taint
 from sim.components.controllers.base import ERROR, OK, Controller, ControllerContext, Sync
 from sim.components.controllers.node_lifecycle import NOT_READY, UNREACHABLE
 from sim.components.controllers.node_pods import NodePods

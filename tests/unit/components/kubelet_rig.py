@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from sim.base.objects import ContainerSpec, Node, Pod, PodTemplate
+from sim.base.objects import Node, Pod
+from sim.base.pod_template import ContainerSpec, PodTemplate
 from sim.components import facts
 from sim.components.container_runtime import ContainerRuntime
 from sim.components.image import Images

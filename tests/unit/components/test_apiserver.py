@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sim.base.objects import Deployment, Generic, Lease, Namespace, Pod, PodTemplate, Service
+from sim.base.objects import Deployment, Generic, Lease, Namespace, Pod, Service
+from sim.base.pod_template import PodTemplate
 from sim.components import facts
 from sim.components.apiserver import APIServer, APIServerParams
 from sim.components.client import Client, ClientFactory

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.base.objects import EndpointSlice, Generic, Lease, Pod, PodTemplate
+from sim.base.objects import EndpointSlice, Generic, Lease, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components import facts
 from sim.components.apiserver import APIServer, APIServerParams
 from sim.components.client import ClientFactory

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sim.base.objects import APIObject, Lease
+from sim.base.api_object import APIObject
+from sim.base.objects import Lease
 from sim.components.client import RETRY_COUNT_MAX, Client
 from sim.components.informer import Informer
 from sim.components.ports import Request, Watcher, WatchEvent

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sim.base.objects import NEVER, Endpoint, EndpointSlice, Namespace, Service
+from sim.base.api_object import NEVER
+from sim.base.objects import Endpoint, EndpointSlice, Namespace, Service
 from sim.components.coredns import RESOLVER_TIMEOUT_SECONDS, CoreDNS, CoreDNSParams
 from sim.components.facts import ALL
 from sim.costs.dns import CoreDnsParams

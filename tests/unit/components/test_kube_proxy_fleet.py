@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.base.objects import NEVER, Endpoint, EndpointSlice, Service, ServicePort
+from sim.base.api_object import NEVER
+from sim.base.objects import Endpoint, EndpointSlice, Service, ServicePort
 from sim.components.facts import ALL
 from sim.components.kube_proxy_fleet import KubeProxyFleet, KubeProxyFleetParams
 from sim.components.proxy_state import ProxyState, RuleChange

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sim.base.objects import ContainerSpec, Lease, Node, Pod, PodTemplate
+from sim.base.objects import Lease, Node, Pod
+from sim.base.pod_template import ContainerSpec, PodTemplate
 from sim.components.kubelet_params import KubeletParams
 from sim.components.ports import Request
 from sim.costs.kubelet import simulated_kubelet_law

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.base.objects import ContainerSpec, PodTemplate
+from sim.base.pod_template import ContainerSpec, PodTemplate
 from sim.components.kubelet_params import KubeletParams
 from sim.costs.kubelet import simulated_kubelet_law
 from tests.unit.components.kubelet_rig import Rig

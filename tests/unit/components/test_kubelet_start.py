@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sim.base.objects import ContainerSpec, Pod, PodTemplate, ProbeSpec
+from sim.base.objects import Pod
+from sim.base.pod_template import ContainerSpec, PodTemplate, ProbeSpec
 from sim.components.image import Layer
 from sim.components.kubelet_params import KubeletParams
 from tests.unit.components.kubelet_rig import PAUSE, Rig

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from sim.base.objects import ContainerSpec, Pod, PodTemplate
+from sim.base.objects import Pod
+from sim.base.pod_template import ContainerSpec, PodTemplate
 from tests.unit.components.kubelet_rig import PAUSE, Rig
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sim.base.api_object import OwnerReference
 from sim.base.errors import UserError
-from sim.base.objects import LabelSelector, OwnerReference, Pod, ReplicaSet, Taint
+from sim.base.objects import LabelSelector, Pod, ReplicaSet, Taint
 from sim.components.scheduler import SchedulerParams
 from sim.components.scheduler_params import with_configuration
 from sim.scheduling import ConfigurationError, SchedulerConfiguration, UserPlugins

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from sim.base.objects import APIObject, Generic, Pod, PodTemplate
+from sim.base.api_object import APIObject
+from sim.base.objects import Generic, Pod
+from sim.base.pod_template import PodTemplate
 from sim.components.ports import FleetWatcher, Watcher, WatchEvent
 from sim.components.watch_cache import Ring, WatchCache, filtered
 

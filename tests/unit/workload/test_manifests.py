@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from sim.base.api_object import APIObject
 from sim.base.errors import Problem, UserError
 from sim.base.objects import (
-    APIObject,
     CronJob,
     Deployment,
     EndpointSlice,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from sim.base.objects import APIObject, ContainerSpec, Lease, Node, Pod, PodTemplate
+from sim.base.api_object import APIObject
+from sim.base.objects import Lease, Node, Pod
+from sim.base.pod_template import ContainerSpec, PodTemplate
 from sim.components import facts
 from sim.components.controller_manager import ControllerManager, ControllerManagerParams
 from sim.components.controllers.daemonset import target_node
