@@ -32,6 +32,7 @@ import numpy as np
 from sim.base.api_object import APIObject, Key
 from sim.base.objects import EndpointSlice, Service
 from sim.components.client import Client
+from sim.components.kube_proxy_arrays import first_true
 from sim.components.kube_proxy_params import KubeProxyFleetParams
 from sim.components.kube_proxy_runners import (
     BoolArray,
@@ -39,7 +40,6 @@ from sim.components.kube_proxy_runners import (
     IntArray,
     Numbers,
     ProxyRunners,
-    first_true,
 )
 from sim.components.node_cpu import NodeCPUs
 from sim.components.ports import APIEndpoint, FleetWatcher, Request, WatchEvent
@@ -333,9 +333,7 @@ class KubeProxyFleet:
             self._switches.setdefault(service, []).append(item)
             del self._switches[service][:-2]
 
-    def _stamp(
-        self, item: _Item, numbers: Numbers, mask: BoolArray | None, *, fresh: bool
-    ) -> None:
+    def _stamp(self, item: _Item, numbers: Numbers, mask: BoolArray | None, *, fresh: bool) -> None:
         """Let a change be part of the next sync of the nodes of ``mask``."""
         change, runners = item.change, self.runners
         if fresh:

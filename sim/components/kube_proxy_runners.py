@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from sim.components.kube_proxy_arrays import add_where, first_true, padded
 from sim.components.kube_proxy_params import KubeProxyFleetParams
 from sim.components.kube_proxy_rows import write_rows
 from sim.components.node_cpu import NodeCPUs
@@ -52,12 +53,6 @@ _LAZY_SECONDS_MIN: Final = 0.1
 _highest: Final = np.maximum.reduce
 _lowest: Final = np.minimum.reduce
 """What the methods max and min do, without their way through Python."""
-
-
-def first_true(which: BoolArray) -> int:
-    """Return the first index that is true, -1 if none is: several times faster than any()."""
-    index = int(which.argmax())
-    return index if which[index] else -1
 
 
 class ProxyRunners:
@@ -231,14 +226,14 @@ class ProxyRunners:
             target = self._changed[row]
             if known is None or old == 0.0:
                 if new:
-                    _add(target, new, mask)
+                    add_where(target, new, mask)
             elif row < EMITTED_RULES:  # whole numbers: the order of additions does not matter
-                _add(target, new, mask)
+                add_where(target, new, mask)
                 target[known if mask is None else known & mask] -= old
             else:
-                _add(target, new - old * known, mask)
+                add_where(target, new - old * known, mask)
         if stale_count and self.params.mode == "iptables":
-            _add(self._stale_chains, stale_count, mask)
+            add_where(self._stale_chains, stale_count, mask)
 
     # Syncs.
 
@@ -575,9 +570,9 @@ class ProxyRunners:
                      "_frozen_changed", "_frozen_stale", "_resume_at", "_needs_full",
                      "_last_full", "_last_listing", "_ring", "cpu_seconds", "sync_count",
                      "installed"):  # fmt: skip
-            setattr(self, name, _padded(getattr(self, name), more, 0))
-        self.start = _padded(self.start, more, _NO_SYNC)
-        self.installed_at = _padded(self.installed_at, more, _NO_SYNC)
+            setattr(self, name, padded(getattr(self, name), more, 0))
+        self.start = padded(self.start, more, _NO_SYNC)
+        self.installed_at = padded(self.installed_at, more, _NO_SYNC)
         self._order = np.arange(capacity)
         self._snapshot = None
         self.capacity = capacity
@@ -595,16 +590,3 @@ class ProxyRunners:
         if self.uniform and min(self._state.totals) < 0.0:
             problems.append("kube-proxy: less than no rules are wanted")
         return problems
-
-
-def _add(target: FloatArray, amount: Any, mask: BoolArray | None) -> None:
-    """Add to the nodes of ``mask``, None for all."""
-    if mask is None:
-        target += amount
-    else:
-        np.add(target, amount, out=target, where=mask)
-
-
-def _padded(array: Any, more: int, value: float) -> Any:
-    shape = (*array.shape[:-1], more)
-    return np.concatenate([array, np.full(shape, value, dtype=array.dtype)], axis=-1)
