@@ -33,4 +33,12 @@ def write_table(table: FactTable, path: Path) -> None:
         arrays.append(array)
         fields.append(pa.field(column.name, array.type, metadata={"meaning": column.meaning}))
     schema = pa.schema(fields, metadata={"meaning": table.spec.meaning})
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")
+    texts = [column.name for column in table.spec.columns if column.dtype == "text"]
+    numbers = [column.name for column in table.spec.columns if column.dtype == "f8"]
+    pq.write_table(
+        pa.Table.from_arrays(arrays, schema=schema),
+        path,
+        compression="zstd",
+        use_dictionary=texts,
+        use_byte_stream_split=numbers,
+    )

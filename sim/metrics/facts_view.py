@@ -71,8 +71,12 @@ def label_codes(table: FactTable, column: str) -> tuple[IntArray, list[str]]:
     values = table.column(column)
     if not len(values):
         return np.empty(0, dtype=np.int32), []
-    distinct, codes = np.unique(values, return_inverse=True)
-    return codes.astype(np.int32), [str(value) for value in distinct.tolist()]
+    if values.dtype.kind != "i":
+        distinct, inverse = np.unique(values, return_inverse=True)
+        return inverse.astype(np.int32), [str(value) for value in distinct.tolist()]
+    least = int(values.min())
+    distinct, codes = _compact(values.astype(np.int64) - least)
+    return codes, [str(value) for value in (distinct + least).tolist()]
 
 
 def merge_categories(
