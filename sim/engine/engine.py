@@ -59,6 +59,26 @@ class Call:
         self.callback = None
 
 
+class Numbers:
+    """Numbers heap entries, SimPy's own included: ties fall in the order of scheduling."""
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def take(self) -> int:
+        """Return the next number."""
+        self.last += 1
+        return self.last
+
+    def __iter__(self) -> Numbers:
+        return self
+
+    def __next__(self) -> int:
+        return self.take()
+
+
 class _StopRun(Exception):
     """Raised by the horizon's own event to leave SimPy's loop."""
 
@@ -75,7 +95,8 @@ class Engine:
         self.now = 0.0
         """Simulated time in seconds; nobody else sets it."""
         self._queue: list[Any] = self.environment._queue
-        self._next_id = self.environment._eid.__next__
+        self.numbers = Numbers()
+        self.environment._eid = self.numbers  # type: ignore[assignment]
         self._near_seconds = 0.0
         """What is due before this goes into the heap at once."""
         self._slots: dict[int, list[Any]] = {}
@@ -94,7 +115,7 @@ class Engine:
     ) -> None:
         """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0), whatever happens."""
         due_seconds = self.now + delay_seconds
-        entry = (due_seconds, _NORMAL, self._next_id(), callback, argument)
+        entry = (due_seconds, _NORMAL, self.numbers.take(), callback, argument)
         if due_seconds < self._near_seconds:
             _push(self._queue, entry)
         else:
@@ -106,7 +127,7 @@ class Engine:
         """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0); return what cancels it."""
         call = Call(callback, argument)
         due_seconds = self.now + delay_seconds
-        entry = (due_seconds, _NORMAL, self._next_id(), call)
+        entry = (due_seconds, _NORMAL, self.numbers.take(), call)
         if due_seconds < self._near_seconds:
             _push(self._queue, entry)
         else:
@@ -207,7 +228,7 @@ class Engine:
         self.stop_reason = ""
         horizon = Call(_raise_stop, None)
         horizon_seconds = max(until_seconds, self.now)
-        _push(self._queue, (horizon_seconds, _URGENT, self._next_id(), horizon))
+        _push(self._queue, (horizon_seconds, _URGENT, self.numbers.take(), horizon))
         try:
             while True:
                 self._steps(_STEPS_PER_CHECK_COUNT)

@@ -7,9 +7,6 @@ and take about the time that it takes otherwise.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -18,25 +15,28 @@ from sim.cluster.assemble import build
 from sim.cluster.params import ClusterParams, NodePoolParams, NodesParams
 from sim.components import facts
 from sim.costs.profile import Profile
-from sim.engine.engine import Engine
+from sim.engine.engine import Engine, Numbers
 from sim.engine.tables import Recorder
 from sim.workload.operations import Barrier, CreateDeployments, DeletePods, Sleep
 
 POD_COUNT = 30
 
 
-def shuffled_numbers(seed: int) -> Iterator[int]:
+class ShuffledNumbers(Numbers):
     """Distinct numbers in random order of size: random high bits, a running number below."""
-    rng = np.random.default_rng(seed)
-    for count in itertools.count():
-        yield int(rng.integers(2**30)) * 2**32 + count
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(seed)
+
+    def take(self) -> int:
+        return int(self.rng.integers(2**30)) * 2**32 + super().take()
 
 
 def shuffle(engine: Engine, seed: int) -> None:
     """Let ties of this engine fall at random."""
-    numbers = shuffled_numbers(seed)
-    engine.environment._eid = numbers  # type: ignore[assignment]
-    engine._next_id = numbers.__next__
+    engine.numbers = ShuffledNumbers(seed)
+    engine.environment._eid = engine.numbers  # type: ignore[assignment]
 
 
 def bring_up(seed: int | None) -> float:
