@@ -75,7 +75,7 @@ class Numbers:
     def __iter__(self) -> Numbers:
         return self
 
-    def __next__(self) -> int:
+    def __next__(self) -> Any:
         return self.take()
 
 
