@@ -50,7 +50,8 @@ def test_a_clone_has_every_field(kind: type[APIObject]) -> None:
         if one.name != "owner" and one.name != "selector":
             setattr(item, one.name, another(getattr(item, one.name)))
     copy = item.clone()
-    assert type(copy) is kind and copy is not item
+    assert type(copy) is kind
+    assert copy is not item
     for one in fields(kind):
         assert getattr(copy, one.name) is getattr(item, one.name), one.name
 
