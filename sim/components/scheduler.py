@@ -51,8 +51,6 @@ _USER: Final = "system:kube-scheduler"
 _POLL_SECONDS: Final = 0.1
 """client-go polls every 100 ms whether informers have synced. **Source:** WaitForCacheSync."""
 _OFFSET_MAX: Final = 1 << 30
-_STALL_STEP_SECONDS: Final = 3e-3
-"""A descheduled thread waits for one slice of another at least. **Source:** Linux, EEVDF slice."""
 
 
 class _Cycle:
@@ -113,7 +111,6 @@ class Scheduler:
         self._law = SchedulerLaw(law_params, configuration.parallelism_count)
         self._process = GoProcess(engine, process, self._law)
         self._offsets = engine.stream(f"scheduler/{index}/preemption-offset")
-        self._stalls = engine.stream(f"scheduler/{index}/stall")
         self.name = f"kube-scheduler-{index}"
         self._endpoint = clients.endpoint
         self._clients(clients, f"{index}", law_params)
@@ -122,6 +119,8 @@ class Scheduler:
         self._alive = False
         self._leading = False
         self._busy = False
+        self._decided_seconds = 0.0
+        """When the last cycle was over."""
         self.bound_count = 0
         self.failed_bind_count = 0
         self.preemption_victim_count = 0
@@ -284,7 +283,8 @@ class Scheduler:
         """Spend the cycle's CPU: its critical path, and the work of the workers beside it."""
         law = self._law
         decision = cycle.decision
-        cores = self._process.host.core_count
+        process = self._process
+        busy = process.saturated
         seconds = law.cycle_seconds(
             self._cache.cycle_shape(cycle.queued.pod),
             self.state.node_count,
@@ -292,35 +292,26 @@ class Scheduler:
             decision.feasible_nodes,
             self._cache.pods_present,
             user_plugins_count=len(cycle.core.user_plugins.by_name),
+            gap_seconds=0.0 if process.host.roomy else self._engine.now - self._decided_seconds,
+            busy=busy,
         )
         if cycle.preemption is not None:
             outcome = cycle.preemption
             dry_runs = len(outcome.candidates) + len(outcome.not_candidates)
             seconds += law.preemption_seconds(dry_runs)
-        critical, beside = law.split(seconds, cores)
+        critical, beside = law.split(seconds, process.host.core_count)
         if beside > 0.0:
-            if not self._process.occupy(beside):
-                self._process.run(beside, _nothing)
-        if self._process.crowded and self._stalls.uniform() < law.stall_probability(critical):
-            wait_seconds = self._stalls.exponential(law.params.stall_seconds)
-            self._stall((wait_seconds, critical, cycle))
-        else:
-            self._process.go_on(critical, self._decided, cycle)
-
-    def _stall(self, state: tuple[float, float, _Cycle]) -> None:
-        """Stay off the cores until the time is over or a core has nothing to do."""
-        wait_seconds, critical, cycle = state
-        if wait_seconds <= 0.0 or not self._process.saturated:
-            self._process.go_on(critical, self._decided, cycle)
-            return
-        step_seconds = min(_STALL_STEP_SECONDS, wait_seconds)
-        self._engine.after(
-            step_seconds, self._stall, (wait_seconds - step_seconds, critical, cycle)
-        )
+            if not process.occupy(beside):
+                process.run(beside, _nothing)
+        # The workers of a cycle stand in line with all goroutines, where there is a line.
+        # Source: upstream, pkg/scheduler/framework/parallelize; Go runtime, runqput.
+        spend = process.run if busy else process.go_on
+        spend(critical, self._decided, cycle)
 
     def _decided(self, cycle: _Cycle) -> None:
         if cycle.life != self._life:
             return
+        self._decided_seconds = self._engine.now
         queued, decision = cycle.queued, cycle.decision
         pod = queued.pod
         node_name = decision.node_name or ""

@@ -75,12 +75,6 @@ class GoProcess(HostProcess):
         host = self.host
         return 0 < host.core_count <= host.running_count
 
-    @property
-    def crowded(self) -> bool:
-        """Whether twice as many threads as the machine has cores want to run."""
-        host = self.host
-        return 0 < 2 * host.core_count <= host.running_count
-
     def die(self) -> None:
         """Forget what has not started."""
         self.alive = False

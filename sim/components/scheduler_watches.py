@@ -39,6 +39,8 @@ _EVENT_RESOURCES: Final = {
     "csinodes": "csinode",
 }
 """Only these are cluster events: no plugin asks to be woken by Services, owners or budgets."""
+_Event = tuple[Callable[[str, Any, Any], object], str, Any, Any]
+"""Handler, kind, new state, state before."""
 _ACTIONS: Final = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}
 
 
@@ -107,6 +109,9 @@ class SchedulerWatches:
         self._queue = queue
         self._scheduler_names = scheduler_names
         self._connection = _Connection(endpoint)
+        self._events: list[_Event] = []
+        """What has arrived and waits for the goroutine that handles events."""
+        self._handling = False
         self._due_seconds = 0.0
         self._hint_count = queue.hint_count
         self.preempting: set[int] = set()
@@ -119,18 +124,21 @@ class SchedulerWatches:
             made.add_handler(handler)
             return made
 
-        self.nodes: Informer[Node] = informer("nodes", self._on_node)
-        self.pods: Informer[Pod] = informer("pods", self._on_pod)
+        self.nodes: Informer[Node] = informer("nodes", self._node_event)
+        self.pods: Informer[Pod] = informer("pods", self._pod_event)
         self._all = [
             self.nodes,
-            *(informer(resource, self._on_other) for resource in _OTHERS),
+            *(informer(resource, self._other_event) for resource in _OTHERS),
             self.pods,
         ]
 
     @property
     def synced(self) -> bool:
-        """Whether every informer has its initial state."""
-        return all(informer.synced for informer in self._all)
+        """Whether every informer has its initial state, and the handlers have seen it.
+
+        **Source:** upstream, ``Scheduler.WaitForHandlersSync``.
+        """
+        return not self._handling and all(informer.synced for informer in self._all)
 
     def start(self) -> None:
         """List and watch."""
@@ -141,22 +149,57 @@ class SchedulerWatches:
         """The process has died: its connections close."""
         self._connection.close()
 
-    def _charge(self, seconds: float) -> None:
-        """Spend CPU on events, once per batch of the same instant."""
-        if self._due_seconds == 0.0:
-            self._engine.after(0.0, self._spend)
-        self._due_seconds += seconds
+    # Events take effect when the CPU time of handling them has been spent, batch by batch.
 
-    def _spend(self, _: None) -> None:
+    def _pod_event(self, kind: str, new: Pod, old: Pod | None) -> None:
+        self._due_seconds += self._law.watch_event_seconds
+        self._receive(self._on_pod, kind, new, old)
+
+    def _node_event(self, kind: str, new: Node, old: Node | None) -> None:
+        if kind == "MODIFIED" and not self._handling:
+            self._on_node(kind, new, old)  # most are heartbeats, which change nothing
+            return
+        if kind != "MODIFIED":
+            self._due_seconds += self._law.node_event_seconds
+        self._receive(self._on_node, kind, new, old)
+
+    def _other_event(self, kind: str, new: APIObject, old: APIObject | None) -> None:
+        if self._handling:
+            self._receive(self._on_other, kind, new, old)
+        else:
+            self._on_other(kind, new, old)
+
+    def _receive(
+        self, handler: Callable[[str, Any, Any], object], kind: str, new: APIObject, old: Any
+    ) -> None:
+        self._events.append((handler, kind, new, old))
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self._handling:
+            self._handling = True
+            self._engine.after(0.0, self._spend)
+
+    def _spend(self, _: object) -> None:
+        """Spend the CPU of what has arrived by now, and of hints called since the last batch."""
         hints = self._queue.hint_count - self._hint_count
         self._hint_count += hints
         demand = self._due_seconds + hints * self._law.hint_seconds
         self._due_seconds = 0.0
-        if not self._connection.closed:
-            self._process.run(demand, _nothing)
+        batch, self._events = self._events, []
+        self._process.run(demand, self._handled, batch)
+
+    def _handled(self, batch: list[_Event]) -> None:
+        if self._connection.closed:
+            return
+        for handler, kind, new, old in batch:
+            handler(kind, new, old)
+        if self._events or self._due_seconds > 0.0:
+            self._spend(None)
+        else:
+            self._handling = False
 
     def _on_pod(self, kind: str, new: Pod, old: Pod | None) -> None:
-        self._charge(self._law.watch_event_seconds)
         if kind == "DELETED" or new.is_terminal:
             self._forget(new, old)
         elif new.node_name:
@@ -195,15 +238,14 @@ class SchedulerWatches:
 
     def _on_node(self, kind: str, new: Node, old: Node | None) -> None:
         if kind == "DELETED":
-            self._charge(self._law.node_event_seconds)
             self._cache.remove_node(new)
             self._queue.cluster_event(ClusterEvent("node", "delete", new, old))
         elif old is None:
-            self._charge(self._law.node_event_seconds)
             self._cache.add_node(new)
             self._queue.cluster_event(ClusterEvent("node", "add", new, None))
         elif self._cache.update_node(new, old):
-            self._charge(self._law.node_event_seconds)
+            self._due_seconds += self._law.node_event_seconds
+            self._begin()
             self._queue.cluster_event(ClusterEvent("node", "update", new, old))
 
     def _on_other(self, kind: str, new: APIObject, old: APIObject | None) -> None:
@@ -212,7 +254,3 @@ class SchedulerWatches:
         resource = _EVENT_RESOURCES.get(new.resource)
         if resource is not None:
             self._queue.cluster_event(ClusterEvent(resource, _ACTIONS[kind], new, old))
-
-
-def _nothing(_: object) -> None:
-    return

@@ -66,7 +66,7 @@ class APIServerLaw:
     )
     """PUT and PATCH: decode old and new, compare, track the managed fields of every field."""
     patch_seconds: float = field(
-        default=0.00094, metadata={"source": _VERBS + ", patch_pod_status"}
+        default=0.00088, metadata={"source": _VERBS + ", patch_pod_status"}
     )
     """PATCH on top of an update."""
     bind_seconds: float = field(default=0.00033, metadata={"source": _VERBS + ", bind_pod"})

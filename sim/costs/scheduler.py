@@ -3,11 +3,12 @@
 Cycle, on one core, with N nodes in the cluster, P pods on them, E nodes examined, F feasible::
 
     T = base + κ(N) · (node·E + affinity·E + spread·(N·a + P·b + F·f) + …)
-    κ(N) = 1 + cache_penalty · N / (N + cache_half)
+    κ(N) = 1 + cache_penalty · max(busy · N / (N + cache_half), 1 - e^(-gap/cooling))
 
 The terms with N and P are the walks over all nodes and their pods that PodTopologySpread and
 InterPodAffinity make in PreFilter and PreScore whatever the sampling percentage; κ is the price of
-a snapshot that no longer fits the processor's caches.
+a snapshot that is not in the processor's caches: it does not fit, or others have used them for a
+gap between two cycles; busy is 1 unless all cores of the machine are.
 
 **Source:** fitted (log least squares) to the 40 single-core rows of
 ``groundtruth/scheduler_core_speed.csv``, which has two pods per node everywhere; 33 of 40 rows
@@ -65,16 +66,26 @@ class SchedulerLawParams:
     """Per node of a preemption dry run."""
     cache_penalty_ratio: float = field(default=1.756, metadata={"source": _CORE_SPEED})
     cache_half_nodes: float = field(default=5168.0, metadata={"source": _CORE_SPEED})
+    cache_busy_ratio: float = field(
+        default=2.0,
+        metadata={"source": "measured: scheduler_throughput.csv, 5,000 nodes against core speed"},
+    )
+    """How much more of the snapshot is lost while other processes use all cores."""
+    cache_cooling_seconds: float = field(
+        default=0.001,
+        metadata={"source": "measured: scheduler_throughput.csv, algorithm_mean_ms at 50 pods/s"},
+    )
+    """Gap between two cycles after which 63 % of it is lost, where cores are shared."""
     serial_ratio: float = field(
         default=0.3,
         metadata={"source": "measured: scheduler_core_speed.csv, gomaxprocs 2 against 1"},
     )
     """Share of the node work that more cores do not speed up."""
-    bind_request_seconds: float = field(default=470e-6, metadata={"source": _THROUGHPUT})
+    bind_request_seconds: float = field(default=520e-6, metadata={"source": _THROUGHPUT})
     """CPU of a request of the main client: goroutine, encoding, TLS, response."""
     event_request_seconds: float = field(default=400e-6, metadata={"source": _THROUGHPUT})
     """CPU of recording one event."""
-    watch_event_seconds: float = field(default=150e-6, metadata={"source": _THROUGHPUT})
+    watch_event_seconds: float = field(default=100e-6, metadata={"source": _THROUGHPUT})
     """CPU of handling one watch event of a pod: cache, queue."""
     node_event_seconds: float = field(
         default=200e-6,
@@ -86,7 +97,7 @@ class SchedulerLawParams:
     )
     """Per pod of the unschedulable pool and cluster event."""
     wake_seconds: float = field(
-        default=1080e-6,
+        default=900e-6,
         metadata={"source": "measured: scheduler_throughput.csv, 50 pods/s against saturation"},
     )
     """CPU burnt beside work that finds the process asleep, after a long sleep: threads that look
@@ -95,20 +106,6 @@ class SchedulerLawParams:
         default=0.002, metadata={"source": "assumed: as the apiserver's"}
     )
     """Sleep after which 63 % of it is paid."""
-    stall_ratio: float = field(
-        default=0.09,
-        metadata={"source": "measured: scheduler_throughput.csv, algorithm_mean_ms less p50"},
-    )
-    """Share of long cycles that, started while two threads want each core, are descheduled once."""
-    stall_onset_seconds: float = field(
-        default=0.0002,
-        metadata={"source": "measured: scheduler_throughput.csv, 100 nodes against 500"},
-    )
-    """CPU time of a cycle that is hit with 63 % of that probability: short ones slip through."""
-    stall_seconds: float = field(
-        default=0.010, metadata={"source": "upstream: Go's preemption slice, and CFS"}
-    )
-    """Mean of that time (exponential)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +134,14 @@ class SchedulerLaw:
         self.params = params
         self._parallelism_count = parallelism_count
 
-    def _kappa(self, nodes_count: int) -> float:
+    def _kappa(self, nodes_count: int, gap_seconds: float, busy: bool) -> float:
         p = self.params
-        return 1.0 + p.cache_penalty_ratio * nodes_count / (nodes_count + p.cache_half_nodes)
+        lost_ratio = nodes_count / (nodes_count + p.cache_half_nodes)
+        if busy:
+            lost_ratio *= p.cache_busy_ratio
+        if gap_seconds > 0.0:
+            lost_ratio = max(lost_ratio, 1.0 - exp(-gap_seconds / p.cache_cooling_seconds))
+        return 1.0 + p.cache_penalty_ratio * lost_ratio
 
     def cycle_seconds(
         self,
@@ -150,10 +152,13 @@ class SchedulerLaw:
         pods: PodsPresent | None = None,
         *,
         user_plugins_count: int = 0,
+        gap_seconds: float = 0.0,
+        busy: bool = False,
     ) -> float:
         """Return the CPU seconds of one cycle on one core (see the module's formula).
 
-        ``pods`` None stands for two pods of the family on every node.
+        ``pods`` None stands for two pods of the family on every node; ``gap_seconds`` for how long
+        others have used the caches since the last cycle; ``busy`` means that all cores are.
         """
         p = self.params
         if pods is None:
@@ -179,7 +184,7 @@ class SchedulerLaw:
             work += p.required_examined_seconds * examined_nodes
         else:
             work += p.carrier_pod_seconds * pods.required_count
-        return p.cycle_base_seconds + self._kappa(nodes_count) * work
+        return p.cycle_base_seconds + self._kappa(nodes_count, gap_seconds, busy) * work
 
     def preemption_seconds(self, dry_run_nodes_count: int) -> float:
         """Return the CPU seconds of the dry runs of one preemption."""
@@ -189,11 +194,6 @@ class SchedulerLaw:
         """Return the extra CPU seconds of work that ends a sleep."""
         p = self.params
         return p.wake_seconds * (1.0 - exp(-slept_seconds / p.wake_half_life_seconds))
-
-    def stall_probability(self, critical_seconds: float) -> float:
-        """Return how likely a cycle is descheduled while two threads want each core."""
-        p = self.params
-        return p.stall_ratio * (1.0 - exp(-critical_seconds / p.stall_onset_seconds))
 
     def critical_ratio(self, core_count: int) -> float:
         """Return elapsed over CPU time of a cycle's node work on an idle machine.

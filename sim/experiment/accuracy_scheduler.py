@@ -155,6 +155,7 @@ class _LoadCaller:
     user = "load"
     fleet_user = ""
     groups = _MASTERS
+    shares_connection = True
 
     def __init__(self, machine: Machine, template: PodTemplate, count: int) -> None:
         self.machine = machine
@@ -162,7 +163,8 @@ class _LoadCaller:
         self.count = count
         self.started_count = 0
         self.answered_count = 0
-        self.sent_seconds: dict[str, float] = {}
+        self.created_seconds: dict[str, float] = {}
+        """When the answer to a creation was there, by name of the pod."""
         law = machine.load_law
         self._demand_seconds = law.call_seconds + law.write_seconds + law.pod_seconds
         self._closed = True
@@ -188,7 +190,6 @@ class _LoadCaller:
         name = f"p{self.started_count}"
         self.started_count += 1
         pod = _pod(name, self.template)
-        self.sent_seconds[name] = self.machine.engine.now
         request = Request("create", "pods", _NAMESPACE, name, api_object=pod)
         request.client = self
         request.submitted_seconds = self.machine.engine.now
@@ -198,6 +199,7 @@ class _LoadCaller:
     def receive(self, request: Request) -> None:
         """Take the answer to a creation."""
         assert request.ok, request.code
+        self.created_seconds[request.name] = self.machine.engine.now
         self.machine.run_client(0.5 * self._demand_seconds, self._answered, request)
 
     def _answered(self, _: Request) -> None:
@@ -251,7 +253,7 @@ class _Bench:
         self._until(lambda: pods.synced)
 
     def _seen(self, _kind: str, new: Pod, _old: Pod | None) -> None:
-        if new.name not in self.load.sent_seconds:
+        if new.name.startswith(_EXISTING):
             return
         if new.node_name and new.name not in self.bound_seconds:
             if not self.bound_seconds:
@@ -293,11 +295,11 @@ class _Bench:
         return self._prediction()
 
     def _prediction(self) -> Prediction:
-        sent = self.load.sent_seconds
+        created = self.load.created_seconds
         bound = self.bound_seconds
         if len(bound) < 2:
             raise ValueError("fewer than two pods could be bound")
-        waits = np.array([bound[name] - sent[name] for name in bound]) * 1e3
+        waits = np.array([bound[name] - created[name] for name in bound]) * 1e3
         span_seconds = max(bound.values()) - min(bound.values())
         cycles = self.recorder["scheduling_attempts"].column("cycle_seconds")
         p50, p99 = np.quantile(waits, (0.5, 0.99))

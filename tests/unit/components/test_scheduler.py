@@ -14,6 +14,7 @@ from sim.base.errors import UserError
 from sim.base.objects import LabelSelector, Pod, ReplicaSet, Taint
 from sim.components.scheduler import SchedulerParams
 from sim.components.scheduler_params import with_configuration
+from sim.costs.scheduler import SchedulerLawParams
 from sim.scheduling import ConfigurationError, SchedulerConfiguration, UserPlugins
 from tests.unit.components.scheduler_rig import Rig
 
@@ -210,6 +211,57 @@ def test_a_restarted_process_lists_anew_and_knows_what_is_bound() -> None:
     assert rig.stored("second").node_name == ""
     assert "Insufficient cpu" in rig.stored("second").message
     assert rig.lease_holder() == "kube-scheduler-0_3"
+
+
+def test_scheduling_begins_when_the_handlers_have_seen_the_whole_initial_state() -> None:
+    rig = Rig()
+    for index in range(1000):
+        rig.node(f"n{index}")
+    rig.pod("p")
+    rig.start()
+    rig.run(5.0)
+    (first,) = [time for time, _ in _requests(rig, "create", "pods/binding")]
+    handling_seconds = 1000 * SchedulerLawParams().node_event_seconds
+    assert handling_seconds < first < handling_seconds + 0.3
+    (row,) = rig.attempts()
+    assert row["evaluated_nodes"] > 100
+
+
+def test_a_pod_is_tried_when_its_event_has_been_handled() -> None:
+    rig = Rig()
+    rig.node("a")
+    rig.start()
+    rig.run(1.0)
+    created_seconds = rig.engine.now
+    rig.pod("p")
+    rig.run(1.0)
+    (row,) = rig.attempts()
+    assert row["time_seconds"] >= created_seconds + SchedulerLawParams().watch_event_seconds
+
+
+def test_cycles_stand_in_line_only_where_all_cores_are_busy() -> None:
+    """And a gap between two cycles costs a small host's scheduler its caches."""
+
+    def mean_cycle_seconds(core_count: int, neighbours_count: int) -> float:
+        rig = Rig(core_count=core_count)
+        for index in range(20):
+            rig.node(f"n{index}")
+        rig.start()
+        rig.run(1.0)
+        neighbour = rig.hosts[0].process("neighbour")
+        for _ in range(neighbours_count):
+            neighbour.run(100.0, lambda _: None)
+        for index in range(20):
+            rig.pod(f"p{index}")
+        rig.run(10.0)
+        rows = rig.attempts()
+        assert len(rows) == 20
+        return float(np.mean([row["cycle_seconds"] for row in rows]))
+
+    alone = mean_cycle_seconds(2, 0)
+    crowded = mean_cycle_seconds(2, 2)
+    assert crowded > 1.5 * alone
+    assert mean_cycle_seconds(16, 2) == pytest.approx(mean_cycle_seconds(16, 0), rel=1e-6)
 
 
 def test_profiles_have_their_own_plugins_and_unknown_schedulers_leave_pods_pending() -> None:
