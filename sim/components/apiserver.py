@@ -51,8 +51,6 @@ __all__ = ["APIServer", "APIServerParams", "ReplicaGroup"]
 
 _ADOPT_RETRY_SECONDS: Final = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
-_TURN_SECONDS: Final = 2e-6
-"""CPU of a wake-up that finds the process busy (assumed; what matters is its turn)."""
 _SOME_NAMESPACE: Final = "*"
 """Stands for all namespaces where no flow schema tells them apart."""
 
@@ -329,9 +327,11 @@ class APIServer:
     # ---------------------------------------------------------------- priority and fairness
 
     def _framed(self, request: Request) -> None:
-        """Start the handler: the serve loop hands over, the handler waits for its turn."""
+        """Start the handler: the connection's reader wakes the serve loop, and that the handler."""
         route: Route = request.route
-        self.run(0.5 * route.authentication_seconds, self._authenticated, request)
+        demand_seconds = 0.5 * route.authentication_seconds
+        demand_seconds += self._scatter_seconds(demand_seconds)
+        self._run_queue.submit_next(self._charged(demand_seconds), self._authenticated, request)
 
     def _authenticated(self, request: Request) -> None:
         route: Route = request.route
@@ -506,13 +506,6 @@ class APIServer:
             self._respond(request, seconds)
         else:
             self.run(demand_seconds, self._respond, request)
-
-    def take_turns(self, count: int, then: Callable[[Any], object], argument: Any) -> None:
-        """Pass from goroutine to goroutine; free where seats are only counted."""
-        if count == 0 or argument[0].ticket is None:
-            then(argument)
-        else:
-            self.run(_TURN_SECONDS, lambda later: self.take_turns(count - 1, then, later), argument)
 
     def refuse(self, request: Request, code: int) -> None:
         """Answer with an error that needs no storage."""

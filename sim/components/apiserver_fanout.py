@@ -70,7 +70,7 @@ class Fanout:
         """Newest revision that the fill stream has brought."""
         self.generation = 0
         """Counts restarts: what was started before the last one is void."""
-        self.run_queue = RunQueue(process)
+        self.run_queue = RunQueue(process, engine.stream(f"apiserver/{index}/monitor"))
         self.fleets = FleetFanout(self, engine, process.host, index)
         self._incoming: list[WatchEvent] = []
         self._filling = False

@@ -27,7 +27,7 @@ class GoProcess(HostProcess):
         self._engine = engine
         self._inner = inner
         self._law = law
-        self._queue = RunQueue(inner)
+        self._queue = RunQueue(inner, engine.stream(f"{inner.name}/{inner.host.name}/monitor"))
         self._awake_seconds = 0.0
         self.alive = True
 

@@ -171,7 +171,7 @@ class Machine:
         self.endpoint = LoadBalancer(self.engine, [self.server])
         self.server.start()
         self.client_cpu = self.host.process("client")
-        self.client_queue = RunQueue(self.client_cpu)
+        self.client_queue = RunQueue(self.client_cpu, self.engine.stream("client/monitor"))
         self.law = profile.apiserver
         self.load_law = LoadClientLaw()
         self.client_spin_seconds = 0.0

@@ -12,7 +12,7 @@ from sim.engine.host import Host
 def make_queue(core_count: int = 1) -> tuple[Engine, RunQueue]:
     engine = Engine(1)
     host = Host(engine, "host", core_count)
-    return engine, RunQueue(host.process("p"))
+    return engine, RunQueue(host.process("p"), engine.stream("monitor"))
 
 
 def test_work_waits_its_turn_and_work_handed_over_goes_first() -> None:
