@@ -2,23 +2,24 @@
 
 Models are written against `Engine` only. Two ways to spend simulated time:
 
-* `after(delay_seconds, callback, argument)`: one heap entry, nothing else; hot paths use it.
+* `after(delay_seconds, callback, argument)`: one `Call`, nothing else; hot paths use it.
 * `call_later(delay_seconds, callback, argument)`: the same, and returns the `Call` to cancel it.
 * `process(generator)`: a SimPy process that yields `engine.sleep(seconds)` or `engine.event()`;
   used where one loop with branches reads better than callbacks.
 
 Events of the same instant happen in the order in which they were scheduled.
 
-There is one heap, of calls: SimPy's events come into it as calls that let them happen. A call is
-its own entry and compares by its fields, which compiled code does in a fraction of the time that
-comparing tuples takes. The heap holds what is due soon. Calls due later wait in slots of 1/64 s
-each, unsorted, and go into the heap when their slot begins: thousands of timers (heartbeats,
-probes) then do not make every other event's way through the heap longer. The order of events is
-exactly that of one heap.
+What is due soon stands in one list of calls, in order; SimPy's events come into it as calls that
+let them happen. Calls compare by their fields, which compiled code does in a fraction of the time
+that comparing the tuples of SimPy's heap takes; most are due very soon and so go in near the end,
+where the next one is taken off. Calls due later wait in slots of 1/64 s each, unsorted, and go into
+the list when their slot begins: thousands of timers (heartbeats, probes) then do not make every
+other event's way through the list longer. The order of events is exactly that of one heap.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
 from math import inf
@@ -38,6 +39,7 @@ _LEAD_COUNT: Final = 1 << 62
 _SLOTS_PER_SECOND: Final = 64.0
 _FAR_SECONDS_MAX: Final = 1e12
 """Calls due later than this (never, in practice) are not worth a slot."""
+_insert: Final = insort
 _push: Final = heappush
 _pop: Final = heappop
 """Names of their own: compiled code looks up what it has imported at every use."""
@@ -45,7 +47,7 @@ _STEPS_PER_CHECK_COUNT: Final = 8192
 
 
 class Call:
-    """One scheduled callback that can be cancelled; its own entry in the heap."""
+    """One scheduled callback that can be cancelled."""
 
     __slots__ = ("argument", "callback", "due_seconds", "number")
 
@@ -59,14 +61,15 @@ class Call:
         self.argument = argument
 
     def __lt__(self, other: Call) -> bool:
+        """Whether it stands before another in the engine's list: what happens later does."""
         due_seconds = self.due_seconds
         other_seconds = other.due_seconds
         if due_seconds == other_seconds:
-            return self.number < other.number
-        return due_seconds < other_seconds
+            return self.number > other.number
+        return due_seconds > other_seconds
 
     def cancel(self) -> None:
-        """Forget the callback; the heap entry stays and does nothing when its time comes."""
+        """Forget the callback; the call stays and does nothing when its time comes."""
         self.callback = None
 
 
@@ -102,9 +105,9 @@ class Engine:
         self.environment.schedule = self._schedule  # type: ignore[method-assign]
         self.numbers = Numbers()
         self._calls: list[Call] = []
-        """Heap of the calls due soon."""
+        """The calls due soon, the next one last."""
         self._near_seconds = 0.0
-        """What is due before this goes into the heap at once."""
+        """What is due before this goes into the list at once."""
         self._slots: dict[int, list[Call]] = {}
         """Number of a slot that has not begun to the calls due in it."""
         self._slot_indices: list[int] = []
@@ -129,15 +132,15 @@ class Engine:
         due_seconds = self.now + delay_seconds
         call = Call(due_seconds, self.numbers.take(), callback, argument)
         if due_seconds < self._near_seconds:
-            _push(self._calls, call)
+            _insert(self._calls, call)
         else:
             self._put_far(due_seconds, call)
         return call
 
     def _put_far(self, due_seconds: float, call: Call) -> None:
-        """Put a call into its slot, or into the heap if its slot has begun."""
+        """Put a call into its slot, or into the list if its slot has begun."""
         if due_seconds > _FAR_SECONDS_MAX:
-            _push(self._calls, call)
+            _insert(self._calls, call)
             return
         index = int(due_seconds * _SLOTS_PER_SECOND)
         slot = self._slots.get(index)
@@ -145,19 +148,19 @@ class Engine:
             slot.append(call)
         elif index <= int(self.now * _SLOTS_PER_SECOND):
             self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
-            _push(self._calls, call)
+            _insert(self._calls, call)
         else:
             self._slots[index] = [call]
             _push(self._slot_indices, index)
             self._slot_seconds = self._slot_indices[0] / _SLOTS_PER_SECOND
 
     def _begin_slot(self) -> None:
-        """Put the calls of the first slot into the heap."""
+        """Put the calls of the first slot into the list."""
         indices = self._slot_indices
         index = _pop(indices)
         calls = self._calls
-        for call in self._slots.pop(index):
-            _push(calls, call)
+        calls += self._slots.pop(index)
+        calls.sort()
         self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
         self._slot_seconds = indices[0] / _SLOTS_PER_SECOND if indices else inf
 
@@ -165,7 +168,7 @@ class Engine:
         """Let an event of SimPy's happen after ``delay``: stands in for its own heap."""
         if priority == _URGENT:
             number = self.numbers.take() - _LEAD_COUNT
-            _push(self._calls, Call(self.now + delay, number, _happen, event))
+            _insert(self._calls, Call(self.now + delay, number, _happen, event))
         else:
             self.call_later(delay, _happen, event)
 
@@ -224,7 +227,7 @@ class Engine:
         self.stop_reason = ""
         number = self.numbers.take() - _LEAD_COUNT
         horizon = Call(max(until_seconds, self.now), number, _raise_stop, None)
-        _push(self._calls, horizon)
+        _insert(self._calls, horizon)
         try:
             while True:
                 self._steps(_STEPS_PER_CHECK_COUNT)
@@ -244,18 +247,18 @@ class Engine:
     def _steps(self, count: int) -> None:
         """Invoke calls in the order of time and number.
 
-        The heap cannot be found empty here, since the horizon is always in it.
+        The list cannot be found empty here, since the horizon is always in it.
         """
         calls = self._calls
         done_count = 0
         try:
             while done_count < count:
-                call = calls[0]
+                call = calls[-1]
                 due_seconds = call.due_seconds
                 if due_seconds >= self._slot_seconds:
                     self._begin_slot()
                     continue
-                _pop(calls)
+                calls.pop()
                 done_count += 1
                 self.now = due_seconds
                 callback = call.callback
