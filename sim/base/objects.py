@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from sim.base.api_object import NEVER, APIObject
 from sim.base.pod_template import PodTemplate
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, kw_only=True, eq=False)
 class Pod(APIObject):
     """A Pod: spec in the shared template, status in the object."""
@@ -88,6 +91,7 @@ class Taint(NamedTuple):
     added_seconds: float = NEVER
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, kw_only=True, eq=False)
 class Node(APIObject):
     """A Node. ``manifest`` holds labels, capacity, allocatable and images as v1 JSON."""
@@ -133,6 +137,7 @@ class Node(APIObject):
         return new
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, kw_only=True, eq=False)
 class Lease(APIObject):
     """A Lease (node heartbeat or leader election)."""

@@ -37,6 +37,7 @@ from sim.components.controllers.base import safe_hash, template_identity, with_l
 from sim.components.controllers.daemonset import daemon_template
 from sim.components.controllers.deployment import HASH_LABEL
 from sim.components.controllers.pod_gc import TTL_ANNOTATION, ttl_text
+from sim.components.kubelet_nodes import LEASE_NAMESPACE
 from sim.workload.object_reader import node_from_manifest
 from sim.workload.pod_templates import PodTemplates
 
@@ -154,7 +155,7 @@ class Bootstrap:
         self._add(node)
         state.nodes.append(node)
         self._add(
-            Lease(name=node.name, namespace="kube-node-lease", holder=node.name, renew_seconds=0.0)
+            Lease(name=node.name, namespace=LEASE_NAMESPACE, holder=node.name, renew_seconds=0.0)
         )
         self._add(Generic(name=node.name, kind_plural="csinodes"))
 

@@ -22,6 +22,19 @@ from sim.workload.pod_templates import amount
 _SHOWN_COUNT: Final = 3
 
 
+class _Load:
+    """What the pods of one node ask for together."""
+
+    __slots__ = ("memory_bytes", "millicores", "node", "pod_count")
+
+    def __init__(self) -> None:
+        self.millicores = 0
+        self.memory_bytes = 0
+        self.pod_count = 0
+        self.node: APIObject | None = None
+        """The version of the Node that has been found large enough, or been reported."""
+
+
 class InvariantMonitor:
     """Looks at the store and the fact tables, now and then and at the end."""
 
@@ -38,6 +51,11 @@ class InvariantMonitor:
         self._etcd = etcd
         self._revision = 0
         self._problems: dict[str, None] = {}
+        self._pods: list[Pod] = []
+        """The pods looked at last; while they are the same, nothing about them is."""
+        self._loads: dict[str, _Load] = {}
+        """Node → what these pods ask of it, and below by (node, extended resource)."""
+        self._extended: dict[tuple[str, str], int] = {}
         self.check_count = 0
 
     def observe(self) -> None:
@@ -49,9 +67,12 @@ class InvariantMonitor:
         self._revision = revision
         pods = [item for item in self._etcd.objects("pods").values() if isinstance(item, Pod)]
         nodes = self._etcd.objects("nodes")
-        self._revisions(pods, revision)
-        self._capacity(pods, nodes)
-        self._addresses(pods)
+        if pods != self._pods:
+            self._pods = pods
+            self._revisions(pods, revision)
+            self._addresses(pods)
+            self._add_up(pods)
+        self._capacity(nodes)
 
     def _add(self, problem: str) -> None:
         self._problems[problem] = None
@@ -67,34 +88,37 @@ class InvariantMonitor:
         if late:
             self._add(f"revisions: {len(late)} pods have one that etcd never gave: {_some(late)}")
 
-    def _capacity(self, pods: list[Pod], nodes: Mapping[Key, APIObject]) -> None:
-        used: dict[str, list[int]] = {}
-        extended: dict[tuple[str, str], int] = {}
+    def _add_up(self, pods: list[Pod]) -> None:
+        self._loads = loads = dict[str, _Load]()
+        self._extended = extended = dict[tuple[str, str], int]()
         for pod in pods:
             if not pod.node_name or pod.is_terminal:
                 continue
             template = pod.template
-            row = used.get(pod.node_name)
-            if row is None:
-                row = used[pod.node_name] = [0, 0, 0]
-            row[0] += template.cpu_requested_millicores
-            row[1] += template.memory_requested_bytes
-            row[2] += 1
+            load = loads.get(pod.node_name)
+            if load is None:
+                load = loads[pod.node_name] = _Load()
+            load.millicores += template.cpu_requested_millicores
+            load.memory_bytes += template.memory_requested_bytes
+            load.pod_count += 1
             for name, value in template.extended_requested.items():
                 key = (pod.node_name, name)
                 extended[key] = extended.get(key, 0) + value
-        for name, (cpu, memory, count) in used.items():
+
+    def _capacity(self, nodes: Mapping[Key, APIObject]) -> None:
+        for name, load in self._loads.items():
             node = nodes.get(("", name))
-            if not isinstance(node, Node):
+            if node is load.node or not isinstance(node, Node):
                 continue
+            load.node = node
             for what, asked, offered in (
-                ("millicores", cpu, node.cpu_allocatable_millicores),
-                ("bytes of memory", memory, node.memory_allocatable_bytes),
-                ("pods", count, node.pods_allocatable_count),
+                ("millicores", load.millicores, node.cpu_allocatable_millicores),
+                ("bytes of memory", load.memory_bytes, node.memory_allocatable_bytes),
+                ("pods", load.pod_count, node.pods_allocatable_count),
             ):
                 if asked > offered:
                     self._add(f"capacity: node {name} holds {asked} {what} of {offered}")
-        for (name, resource), asked in extended.items():
+        for (name, resource), asked in self._extended.items():
             node = nodes.get(("", name))
             if isinstance(node, Node) and asked > _offered(node, resource):
                 self._add(f"capacity: node {name} holds {asked} of {resource}")

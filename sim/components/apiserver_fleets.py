@@ -213,25 +213,30 @@ class FleetFanout:
         now = self._engine.now
         first = now + self._network_seconds + each / rate
         last = now + self._network_seconds + max(share_seconds, each) / rate
-        turn = int(events[-1].revision * 0.618033988749895 * count) % count
-        times = _spread_out(first, last, count, turn)
-        if count < fleet.member_count:
-            reached, times = times, np.full(fleet.member_count, np.inf)
-            times[mask] = reached
         batch.note_span(first - batch.time_seconds, last - batch.time_seconds)
-        work = (batch, fleet, events, times, count)
+        work = (batch, fleet, events, mask, count, first, last)
         self._engine.after(first - now, self._arrived_all, work)
 
     def _arrived_all(
-        self, argument: tuple[Batch, FleetWatcher, list[WatchEvent], Any, int]
+        self,
+        argument: tuple[
+            Batch, FleetWatcher, list[WatchEvent], npt.NDArray[np.bool_], int, float, float
+        ],
     ) -> None:
-        batch, fleet, events, times, count = argument
+        batch, fleet, events, mask, count, first, last = argument
         deliver = fleet.deliver_all
         assert deliver is not None
         self._fanout.delivery_count += count * len(events)
         batch.open_count -= 1
         if batch.open_count == 0:
             self._fanout.write_row(batch)
+        if fleet.is_old_news is not None and fleet.is_old_news(events):
+            return
+        turn = int(events[-1].revision * 0.618033988749895 * count) % count
+        times = _spread_out(first, last, count, turn)
+        if count < fleet.member_count:
+            reached, times = times, np.full(fleet.member_count, np.inf)
+            times[mask] = reached
         deliver(events, times)
 
 

@@ -125,6 +125,8 @@ class Etcd:
         self.watches = WatchFanOut(self)
         self.forwarded: dict[Write, Frontend] = {}
         self.no_space = False
+        self._then_received, self._then_respond = self._received, self.respond
+        """Bound once: they are called for every commit."""
         self._open_accounts()
 
     def _open_accounts(self) -> None:
@@ -206,7 +208,7 @@ class Etcd:
         frontend.busy_count += 1
         self.engine.after(
             self.client_link.sample_seconds() + seconds,
-            self._received,
+            self._then_received,
             (frontend, [item], size_bytes, member.term),
         )
         return True
@@ -418,7 +420,7 @@ class Etcd:
         if self.direct:
             self.respond(writes)
         else:
-            self.engine.after(self.client_link.sample_seconds(), self.respond, writes)
+            self.engine.after(self.client_link.sample_seconds(), self._then_respond, writes)
 
     def respond(self, writes: list[Write]) -> None:
         """Hand answers over to the clients: the end of each write here."""

@@ -175,8 +175,3 @@ class Answer:
         self.follower = follower
         self.term = follower.term
         self.batch = batch
-
-
-def arrival(answer: Answer) -> float:
-    """Return when an answer reaches the leader, for sorting."""
-    return answer.seconds

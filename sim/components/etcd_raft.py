@@ -16,7 +16,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
-from sim.components.etcd_member import Answer, Batch, Member, arrival
+from sim.components.etcd_member import Answer, Batch, Member
 from sim.components.ports import Write
 from sim.costs.etcd import EtcdLaw
 from sim.costs.network import LinkLaw
@@ -122,7 +122,7 @@ class RaftGroup:
             engine.after(batch.fsync_seconds, self._returned, batch)
 
     def _expect(self, batch: Batch, answers: list[Answer], ready_seconds: float) -> None:
-        """Plan for answers that are on their way: an event only for what makes the quorum.
+        """Plan for answers on their way, first to last: an event only for what makes the quorum.
 
         Where every follower's answer is known as well as the end of the leader's round
         (``ready_seconds``, -1.0 if it is not), so is the time of the commit; the answers that do
@@ -130,7 +130,6 @@ class RaftGroup:
         """
         if not answers:
             return
-        answers.sort(key=arrival)
         self._answers += answers
         if answers[0].seconds < self._first_answer_seconds:
             self._first_answer_seconds = answers[0].seconds
@@ -215,7 +214,8 @@ class RaftGroup:
         """Return the time from the sync to the end of the loop's round, -1.0 if not known yet."""
         if not leader.host.has_room():
             return -1.0
-        return leader.express_seconds(*self._ready_demand(batch))
+        wake, demand = self._ready_demand(batch)
+        return leader.express_seconds(wake, demand)
 
     def _synced_and_ready(self, batch: Batch) -> None:
         if batch.epoch == self.epoch and self.leader is not None:
@@ -257,15 +257,9 @@ class RaftGroup:
 
     def _advance(self) -> None:
         self.settle()
-        if self.quorum_count == 1:
-            index = self.members[0].matched_index
-        else:
-            matched = [member.matched_index for member in self.members]
-            matched.sort()
-            index = matched[-self.quorum_count]
         uncommitted = self.uncommitted
         now = self._engine.now
-        while uncommitted and uncommitted[0].last_index <= index:
+        while uncommitted and self._is_durable(uncommitted[0].last_index):
             batch = uncommitted.popleft()
             batch.commit_seconds = min(now, batch.quorum_seconds) if batch.agreed else now
             self.commit_index = batch.last_index
@@ -273,6 +267,14 @@ class RaftGroup:
                 if follower.alive:
                     self._tell_commit(follower, len(batch.writes))
             self._on_commit(batch)
+
+    def _is_durable(self, index: int) -> bool:
+        """Whether a quorum has the log up to ``index`` on disk."""
+        count = 0
+        for member in self.members:
+            if member.matched_index >= index:
+                count += 1
+        return count >= self.quorum_count
 
     def take_debt(self) -> float:
         """Return the CPU of acknowledgements not paid yet, and forget it."""
@@ -284,7 +286,7 @@ class RaftGroup:
     # Followers ------------------------------------------------------------------------------
 
     def _send(self, follower: Member, batch: Batch, answers: list[Answer]) -> None:
-        """Send a batch to a follower; its answer is added where its arrival is known."""
+        """Send a batch to a follower; its answer, if its arrival is known, goes in by that."""
         if self.link.free:
             self._receive((follower, follower.term, batch))
             return
@@ -305,7 +307,10 @@ class RaftGroup:
                 sync_seconds = follower.sync_seconds(batch.size_bytes)
                 follower.free_seconds = begin_seconds + seconds + sync_seconds
                 seconds = follower.free_seconds + self.link.sample_seconds()
-                answers.append(Answer(seconds, follower, batch))
+                place = len(answers)
+                while place and answers[place - 1].seconds > seconds:
+                    place -= 1
+                answers.insert(place, Answer(seconds, follower, batch))
                 return
         follower.slow_until_seconds = max(due, follower.free_seconds)
         engine.at(follower.slow_until_seconds, self._receive, (follower, follower.term, batch))

@@ -127,6 +127,7 @@ class NodeLoops:
         request = Request("update", "leases", LEASE_NAMESPACE, lease.name, api_object=lease)
         request.then = self._then_renewed
         self._lease_requests[node] = request
+        self._lease_calls[node] = None  # what is over is let go while the cache still holds it
         self.lease_count += 1
         self._heartbeat.submit(node, request)
 
@@ -134,6 +135,7 @@ class NodeLoops:
         node: int = request.client.index
         if self._lease_requests[node] is not request:
             return
+        self._lease_requests[node] = None
         if request.ok:
             stored = request.result
             if isinstance(stored, Lease):

@@ -138,6 +138,7 @@ class Overlay:
         watcher = FleetWatcher(
             "overlay-agent", "nodes", "all", self.node_count_max, deliver_all=self._deliver
         )
+        watcher.is_old_news = self._is_old_news
         watcher.connected[:] = self.agent_ready
         self.watcher = watcher
         self._endpoint.watch_fleet(watcher)
@@ -256,6 +257,16 @@ class Overlay:
         if self.params.backend == "bgp":
             return self.family_count * law.bgp_route_seconds
         return self.family_count * float(law.node_joined_seconds(present_count))
+
+    def _is_old_news(self, events: Sequence[WatchEvent]) -> bool:
+        """Whether every agent has the entries of these nodes already: they are mere heartbeats."""
+        for event in events:
+            index = self.index_by_name.get(event.new.name, -1)
+            if index >= 0 and (
+                event.type == "DELETED" or not self._published[index] or index in self._columns
+            ):
+                return False
+        return True
 
     def _deliver(self, events: Sequence[WatchEvent], times_seconds: FloatArray) -> None:
         """Node events have reached agents; infinity: another call serves that agent."""

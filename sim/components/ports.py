@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from mypy_extensions import mypyc_attr
 
 from sim.base.api_object import APIObject, Key
 
@@ -128,6 +129,7 @@ class Request:
         return 200 <= self.code < 300
 
 
+@mypyc_attr(acyclic=True)  # nothing for the collector to look at: smaller, and sooner gone
 class WatchEvent:
     """One change of one object, shared by every consumer that receives it."""
 
@@ -305,6 +307,7 @@ class FleetWatcher:
         "connected",
         "deliver_all",
         "deliver_own",
+        "is_old_news",
         "member_count",
         "member_of",
         "mode",
@@ -333,6 +336,9 @@ class FleetWatcher:
         self.member_of = member_of
         self.deliver_own = deliver_own
         self.deliver_all = deliver_all
+        self.is_old_news: Callable[[Sequence[WatchEvent]], bool] | None = None
+        """Mode ``all``: whether no member has anything to do for these events; then ``deliver_all``
+        is not called and nobody works out when each gets them. None: there always may be."""
         self.replica_index: npt.NDArray[np.int64] = np.zeros(member_count, dtype=np.int64)
         """Which replica each member is connected to: (n_members,) int64; set by the endpoint."""
         self.connected: npt.NDArray[np.bool_] = np.ones(member_count, dtype=np.bool_)

@@ -61,6 +61,28 @@ class HostProcess:
         return self.host.occupy(self, demand_seconds) > 0
 
 
+class _DirectJob:
+    """A job on a core of its own, its end known."""
+
+    __slots__ = ("argument", "arrival_seconds", "callback", "end_seconds", "process", "sequence")
+
+    def __init__(
+        self,
+        sequence: int,
+        process: HostProcess,
+        callback: Callable[[Any], object],
+        argument: Any,
+        arrival_seconds: float,
+        end_seconds: float,
+    ) -> None:
+        self.sequence = sequence
+        self.process = process
+        self.callback = callback
+        self.argument = argument
+        self.arrival_seconds = arrival_seconds
+        self.end_seconds = end_seconds
+
+
 def _by_value(
     job: tuple[float, int, float, HostProcess, Callable[[Any], object], Any],
 ) -> tuple[float, int]:
@@ -92,8 +114,8 @@ class Host:
         self.processes: dict[str, HostProcess] = {}
         self._jobs: list[tuple[float, int, float, HostProcess, Callable[[Any], object], Any]] = []
         """Shared mode: (finishing value, sequence, arrival, process, callback, argument)."""
-        self._direct: dict[int, Call] = {}
-        """Direct mode: sequence → timer whose argument is the job."""
+        self._direct: dict[_DirectJob, Call] = {}
+        """Direct mode: jobs in the order of their arrival, and their timers."""
         self._guests: list[HostProcess] = []
         """Processes that have jobs nobody waits for, or have had some."""
         self._occupied_count = 0
@@ -178,9 +200,12 @@ class Host:
         if end_seconds < self._first_end_seconds:
             self._first_end_seconds = end_seconds
         ends = process.ends_seconds
-        if not ends and process not in self._guests:
-            self._guests.append(process)
-        _push(ends, end_seconds)
+        if ends:
+            _push(ends, end_seconds)
+        else:
+            ends.append(end_seconds)
+            if process not in self._guests:
+                self._guests.append(process)
         return count + 1
 
     def _retire(self, now: float) -> None:
@@ -190,7 +215,10 @@ class Host:
         for process in self._guests:
             ends = process.ends_seconds
             while ends and ends[0] <= now:
-                _pop(ends)
+                if len(ends) == 1:
+                    ends.pop()  # the usual case, and sooner done
+                else:
+                    _pop(ends)
                 process.running_count -= 1
                 self.job_count += 1
             if ends:
@@ -237,11 +265,8 @@ class Host:
                     self.job_area_seconds += present
                     self.work_seconds += present
                 self._last_seconds = now
-                direct[sequence] = self._engine.call_later(
-                    demand_seconds,
-                    self._then_finish,
-                    (sequence, process, callback, argument, now, now + demand_seconds),
-                )
+                job = _DirectJob(sequence, process, callback, argument, now, now + demand_seconds)
+                direct[job] = self._engine.call_later(demand_seconds, self._then_finish, job)
                 return
             self._share(now)
         jobs = self._jobs
@@ -261,22 +286,18 @@ class Host:
         if not armed or now + delay < armed[-1]:
             self._arm(now, delay)
 
-    def _finish_direct(
-        self,
-        job: tuple[int, HostProcess, Callable[[Any], object], Any, float, float],
-    ) -> None:
-        sequence, process, callback, argument, arrival_seconds, _ = job
+    def _finish_direct(self, job: _DirectJob) -> None:
         now = self._engine.now
         direct = self._direct
         present = len(direct) * (now - self._last_seconds)
         self.job_area_seconds += present
         self.work_seconds += present
         self._last_seconds = now
-        del direct[sequence]
+        del direct[job]
         self.job_count += 1
-        self.sojourn_sum_seconds += now - arrival_seconds
-        process.running_count -= 1
-        callback(argument)
+        self.sojourn_sum_seconds += now - job.arrival_seconds
+        job.process.running_count -= 1
+        job.callback(job.argument)
 
     def _share(self, now: float) -> None:
         """Go from direct to shared mode: what is left of every job goes into the heap."""
@@ -286,11 +307,12 @@ class Host:
             present = len(direct) * (now - self._last_seconds)
             self.job_area_seconds += present
             self.work_seconds += present
-            for call in direct.values():
-                sequence, process, callback, argument, arrival, end_seconds = call.argument
+            for job, call in direct.items():
                 call.cancel()
-                left = max(0.0, end_seconds - now)
-                _push(self._jobs, (left, sequence, arrival, process, callback, argument))
+                left = max(0.0, job.end_seconds - now)
+                arrival = job.arrival_seconds
+                entry = (left, job.sequence, arrival, job.process, job.callback, job.argument)
+                _push(self._jobs, entry)
             direct.clear()
         if self._occupied_count:
             self._share_occupied(now)
@@ -316,11 +338,8 @@ class Host:
             self._jobs, key=_by_value
         ):
             left = max(0.0, value - self._virtual)
-            direct[sequence] = self._engine.call_later(
-                left,
-                self._finish_direct,
-                (sequence, process, callback, argument, arrival, now + left),
-            )
+            job = _DirectJob(sequence, process, callback, argument, arrival, now + left)
+            direct[job] = self._engine.call_later(left, self._then_finish, job)
         self._jobs.clear()
 
     def _advance(self, now: float) -> None:
@@ -400,7 +419,7 @@ class Host:
         now = self._engine.now
         shared = [(job[2], max(0.0, job[0] - self._virtual)) for job in self._jobs]
         direct = [
-            (call.argument[4], max(0.0, call.argument[5] - now)) for call in self._direct.values()
+            (job.arrival_seconds, max(0.0, job.end_seconds - now)) for job in self._direct
         ]
         occupied = [
             (now, max(0.0, end_seconds - now))  # the time they have been here is counted already

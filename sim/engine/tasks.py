@@ -1,8 +1,8 @@
 """Processes without SimPy's own code: `Task` runs a generator that waits for `Signal` objects.
 
 They stand in for ``simpy.Process`` and ``simpy.Event`` where processes are many and short-lived
-waits are frequent: the same entries in the same order in the same heap, but compiled. A signal can
-also be waited for by a SimPy process, and a task can wait for SimPy's events.
+waits are frequent: the same calls in the same order, but compiled. A signal can also be waited for
+by a SimPy process, and a task can wait for SimPy's events.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from sim.experiment.expand import Point
 from sim.experiment.judge import Judgement
 from sim.experiment.machine import code_digest
 from sim.experiment.results import RunResult, Task, judged_digest, write_run
-from sim.experiment.run import Control, Observer, run_replication
+from sim.experiment.run import Control, Observer, no_collector, run_replication
 from sim.export.reader import read_manifest, read_summary
 
 _WAIT_SECONDS: Final = 0.2
@@ -91,10 +91,11 @@ def do_task(
     task: Task, backend: Backend, observer: Observer | None, control: Control
 ) -> RunResult:
     """Run one task and write its directory."""
-    outcome = run_replication(
-        task.point.loaded.experiment, backend, task.replication_index, observer, control
-    )
-    return write_run(task, outcome, backend)
+    with no_collector():
+        outcome = run_replication(
+            task.point.loaded.experiment, backend, task.replication_index, observer, control
+        )
+        return write_run(task, outcome, backend)
 
 
 def _guarded(
@@ -146,6 +147,7 @@ class _EventControl(Control):
 
 
 def _work(task: Task) -> RunResult:
+    gc.collect()  # what is left of the run before
     return _guarded(task, load_backend(task.backend_reference), None, _EventControl(_stop_event))
 
 

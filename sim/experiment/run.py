@@ -250,7 +250,8 @@ def no_collector() -> Iterator[None]:
     """Do without the collector of cycles: what a run builds up is state, or freed by counting.
 
     It would walk everything again and again, a quarter of the time of a large run, and find next
-    to nothing. A run that comes near its memory limit collects once before it gives up.
+    to nothing. A run that comes near its memory limit collects once before it gives up; whoever
+    does several runs collects between them.
     """
     if not gc.isenabled():
         yield  # whoever has switched it off switches it on
@@ -284,11 +285,10 @@ def run_replication(
         profile = backend.load_profile(spec.profile)
     cluster = backend.build(spec.cluster, spec.workload, engine, recorder, profile)
     watch = _Watch(run, engine, cluster, observer, control or Control())
-    with no_collector():
-        cluster.start()
-        reason = _loop(run, engine, cluster, watch)
-        cluster.finish()
-        broken = list(cluster.check())
+    cluster.start()
+    reason = _loop(run, engine, cluster, watch)
+    cluster.finish()
+    broken = list(cluster.check())
     if observer is not None:
         observer(watch.status())
     progress = cluster.progress()

@@ -36,7 +36,6 @@ class ShuffledNumbers(Numbers):
 def shuffle(engine: Engine, seed: int) -> None:
     """Let ties of this engine fall at random."""
     engine.numbers = ShuffledNumbers(seed)
-    engine.environment._eid = engine.numbers  # type: ignore[assignment]
 
 
 def bring_up(seed: int | None) -> float:

@@ -197,7 +197,7 @@ class NodeLifecycleController(Controller):
         news, self._news = self._news, {}
         stamps, zone_of = self._stamps, self._zone_of
         for name in news:
-            if name not in zone_of or name in self._newcomers:
+            if stamps.pop(name, None) is None or name in self._newcomers:
                 node = self._nodes.get("", name)
                 if node is None:
                     continue
@@ -205,7 +205,6 @@ class NodeLifecycleController(Controller):
                     self._welcome(node)
                 if _has_reported(node):
                     self._newcomers.pop(name, None)
-            stamps.pop(name, None)
             stamps[name] = now
         silent: dict[str, None] = {}
         for name, stamp_seconds in stamps.items():

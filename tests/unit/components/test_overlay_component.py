@@ -196,3 +196,21 @@ def test_cloud_routes_cost_the_nodes_nothing() -> None:
     assert not cluster.overlay.reachable(0, 3, 5.5)
     assert cluster.overlay.reachable(0, 3, 6.0)
     assert cluster.overlay.reachable(3, 1, 6.0)
+
+
+def test_heartbeats_are_old_news_to_agents_and_changes_are_not() -> None:
+    cluster = Cluster(3, 4)
+    overlay = cluster.overlay
+    assert overlay.watcher is not None
+    is_old_news = overlay.watcher.is_old_news
+    assert is_old_news is not None
+
+    def event(kind: str, name: str) -> WatchEvent:
+        node = cluster.api.objects["nodes"]["", name]
+        return WatchEvent(kind, "nodes", node.key, node, node, 7, 1.0)
+
+    assert is_old_news([event("MODIFIED", "n0"), event("MODIFIED", "n2")])
+    assert not is_old_news([event("MODIFIED", "n0"), event("DELETED", "n1")])
+    cluster.engine.call_at(5.0, cluster.join, 3)
+    cluster.engine.run(5.01)
+    assert not is_old_news([event("MODIFIED", "n3")])  # its entries are on their way

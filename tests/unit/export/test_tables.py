@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sim.base.errors import UserError
 from sim.components.facts import ALL
 from sim.engine.tables import Column, Recorder, TableSpec
-from sim.export import run_directory
+from sim.export import parquet, run_directory
 from sim.export.csv_ import csv_text, table_blocks
 from sim.export.files import publish_folder, staging_folder, write_text
 from sim.export.reader import StoredFacts, find_runs, open_run, read_manifest
@@ -76,6 +77,14 @@ def test_facts_and_their_summary_come_back(choice: str, tmp_path: Path) -> None:
                 theirs = np.array(back.categories(column.name), dtype=object)[theirs]
             assert mine.tolist() == theirs.tolist(), (spec.name, column.name)
     assert summary(Derivation(stored)) == summary(Derivation(recorder))
+
+
+def test_arrays_are_those_that_arrow_makes_itself() -> None:
+    for dtype in ("f8", "i8", "i4", "b1"):
+        values = np.array([0.0, 1.0, 0.0, 7.0] * 5, dtype=dtype)
+        assert parquet._array(values[::2]).equals(pa.array(values[::2]))
+    for texts in ([], ["", "a", "für", "", "日本"]):
+        assert parquet._text_array(texts).equals(pa.array(texts, pa.string()))
 
 
 def test_large_tables_become_parquet(monkeypatch, tmp_path: Path) -> None:
