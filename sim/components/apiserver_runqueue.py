@@ -1,11 +1,12 @@
 """Go's run queue: what a process has to do waits, first come first served, for its processors.
 
 A process runs on at most GOMAXPROCS threads, one per core of its host; goroutines beyond that wait
-in order. One that runs for 10 to 14.5 ms without waiting goes back to the end of the line. Work that
-starts while many wait may cost less (``saving_ratio``): nobody has to be woken, and the same code
-runs over and over. The host's cores are shared between the threads of all processes. Measured: with
-32 clients etcd's batches stay small and its CPU per write high, which one job per request in
-processor sharing contradicts (it would answer all of a batch at once and so make the next batch).
+in order. One that runs for 10 to 14.5 ms without waiting goes back to the end of the line. Work
+that starts while many wait may cost less (``saving_ratio``): nobody has to be woken, and the same
+code runs over and over. The host's cores are shared between the threads of all processes.
+Measured: with 32 clients etcd's batches stay small and its CPU per write high, which one job per
+request in processor sharing contradicts (it would answer all of a batch at once and so make the
+next batch).
 **Source:** Go runtime, proc.go; `groundtruth/apiserver_verbs_closed.csv`, etcd_cpu_ms_per_req.
 """
 
