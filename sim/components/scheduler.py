@@ -285,6 +285,7 @@ class Scheduler:
         decision = cycle.decision
         process = self._process
         busy = process.saturated
+        roomy = process.host.roomy  # enough cores for caches of one's own
         seconds = law.cycle_seconds(
             self._cache.cycle_shape(cycle.queued.pod),
             self.state.node_count,
@@ -292,8 +293,8 @@ class Scheduler:
             decision.feasible_nodes,
             self._cache.pods_present,
             user_plugins_count=len(cycle.core.user_plugins.by_name),
-            gap_seconds=0.0 if process.host.roomy else self._engine.now - self._decided_seconds,
-            busy=busy,
+            gap_seconds=0.0 if roomy else self._engine.now - self._decided_seconds,
+            busy=busy and not roomy,
         )
         if cycle.preemption is not None:
             outcome = cycle.preemption

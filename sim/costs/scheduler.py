@@ -67,7 +67,7 @@ class SchedulerLawParams:
     cache_penalty_ratio: float = field(default=1.756, metadata={"source": _CORE_SPEED})
     cache_half_nodes: float = field(default=5168.0, metadata={"source": _CORE_SPEED})
     cache_busy_ratio: float = field(
-        default=2.1,
+        default=2.15,
         metadata={"source": "measured: scheduler_throughput.csv, 5,000 nodes against core speed"},
     )
     """How much more of the snapshot is lost while other processes use all cores."""
@@ -83,9 +83,9 @@ class SchedulerLawParams:
     """Share of the node work that more cores do not speed up."""
     bind_request_seconds: float = field(default=520e-6, metadata={"source": _THROUGHPUT})
     """CPU of a request of the main client: goroutine, encoding, TLS, response."""
-    event_request_seconds: float = field(default=410e-6, metadata={"source": _THROUGHPUT})
+    event_request_seconds: float = field(default=400e-6, metadata={"source": _THROUGHPUT})
     """CPU of recording one event."""
-    watch_event_seconds: float = field(default=90e-6, metadata={"source": _THROUGHPUT})
+    watch_event_seconds: float = field(default=100e-6, metadata={"source": _THROUGHPUT})
     """CPU of handling one watch event of a pod: cache, queue."""
     node_event_seconds: float = field(
         default=200e-6,
@@ -97,7 +97,7 @@ class SchedulerLawParams:
     )
     """Per pod of the unschedulable pool and cluster event."""
     wake_seconds: float = field(
-        default=1080e-6,
+        default=1100e-6,
         metadata={"source": "measured: scheduler_throughput.csv, 50 pods/s against saturation"},
     )
     """CPU burnt beside work that finds the process asleep, after a long sleep: threads that look
