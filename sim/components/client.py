@@ -38,6 +38,7 @@ class Client:
         burst: int = 0,
         process: HostProcess | None = None,
         cpu_per_request_seconds: float = 0.0,
+        cpu_per_answer_seconds: float = 0.0,
     ) -> None:
         self._engine = engine
         self._endpoint = endpoint
@@ -48,6 +49,7 @@ class Client:
         self.bucket = TokenBucket(qps, burst) if qps > 0.0 else None
         self.process = process
         self.cpu_per_request_seconds = cpu_per_request_seconds
+        self.cpu_per_answer_seconds = cpu_per_answer_seconds
         self.request_count = 0
         self.in_flight_count = 0
         self.rejected_count = 0
@@ -78,7 +80,15 @@ class Client:
             self._endpoint.send(request)
 
     def receive(self, request: Request) -> None:
-        """Take a response off the network; retry 429 as client-go does."""
+        """Take a response off the network."""
+        process = self.process
+        if process is not None and self.cpu_per_answer_seconds > 0.0:
+            process.run(self.cpu_per_answer_seconds, self._answered, request)
+        else:
+            self._answered(request)
+
+    def _answered(self, request: Request) -> None:
+        """Hand a response to the caller; retry 429 as client-go does."""
         if request.code == 429:
             self.rejected_count += 1
             if request.attempt_count < RETRY_COUNT_MAX:
@@ -196,6 +206,7 @@ class ClientFactory:
         burst: int = 0,
         process: HostProcess | None = None,
         cpu_per_request_seconds: float = 0.0,
+        cpu_per_answer_seconds: float = 0.0,
     ) -> Client:
         """Return a new client; ``qps`` 0 means no client-side limit."""
         made = Client(
@@ -207,6 +218,7 @@ class ClientFactory:
             burst=burst,
             process=process,
             cpu_per_request_seconds=cpu_per_request_seconds,
+            cpu_per_answer_seconds=cpu_per_answer_seconds,
         )
         key = f"{user}/{purpose}" if purpose else user
         assert key not in self.clients, f"two clients named {key}"

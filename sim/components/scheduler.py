@@ -130,13 +130,15 @@ class Scheduler:
 
     def _clients(self, clients: ClientFactory, purpose: str, law: SchedulerLawParams) -> None:
         params = self._params
+        answer_ratio = law.answer_ratio
         self._client = clients.client(
             _USER,
             purpose=purpose,
             qps=params.kube_api_qps,
             burst=params.kube_api_burst,
             process=self._process,
-            cpu_per_request_seconds=law.bind_request_seconds,
+            cpu_per_request_seconds=(1.0 - answer_ratio) * law.bind_request_seconds,
+            cpu_per_answer_seconds=answer_ratio * law.bind_request_seconds,
         )
         events = clients.client(
             _USER,
@@ -144,7 +146,8 @@ class Scheduler:
             qps=params.kube_api_qps,
             burst=params.kube_api_burst,
             process=self._process,
-            cpu_per_request_seconds=law.event_request_seconds,
+            cpu_per_request_seconds=(1.0 - answer_ratio) * law.event_request_seconds,
+            cpu_per_answer_seconds=answer_ratio * law.event_request_seconds,
         )
         self._events = EventRecorder(self._engine, events, "default-scheduler", serial=False)
         self._lease_client = clients.client(

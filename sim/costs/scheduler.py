@@ -2,7 +2,7 @@
 
 Cycle, on one core, with N nodes in the cluster, P pods on them, E nodes examined, F feasible::
 
-    T = base + κ(N) · (node·E + affinity·E + spread·(N·a + P·b + F·f) + …)
+    T = κ(0) · base + κ(N) · (node·E + affinity·E + spread·(N·a + P·b + F·f) + …)
     κ(N) = 1 + cache_penalty · max(busy · N / (N + cache_half), 1 - e^(-gap/cooling))
 
 The terms with N and P are the walks over all nodes and their pods that PodTopologySpread and
@@ -81,10 +81,14 @@ class SchedulerLawParams:
         metadata={"source": "measured: scheduler_core_speed.csv, gomaxprocs 2 against 1"},
     )
     """Share of the node work that more cores do not speed up."""
-    bind_request_seconds: float = field(default=520e-6, metadata={"source": _THROUGHPUT})
+    bind_request_seconds: float = field(default=490e-6, metadata={"source": _THROUGHPUT})
     """CPU of a request of the main client: goroutine, encoding, TLS, response."""
-    event_request_seconds: float = field(default=400e-6, metadata={"source": _THROUGHPUT})
+    event_request_seconds: float = field(default=430e-6, metadata={"source": _THROUGHPUT})
     """CPU of recording one event."""
+    answer_ratio: float = field(
+        default=0.5, metadata={"source": "assumed: half, as the load generator's calls"}
+    )
+    """Share of both that is spent on the answer: read, decode, wake the caller."""
     watch_event_seconds: float = field(default=100e-6, metadata={"source": _THROUGHPUT})
     """CPU of handling one watch event of a pod: cache, queue."""
     node_event_seconds: float = field(
@@ -97,7 +101,7 @@ class SchedulerLawParams:
     )
     """Per pod of the unschedulable pool and cluster event."""
     wake_seconds: float = field(
-        default=1100e-6,
+        default=920e-6,
         metadata={"source": "measured: scheduler_throughput.csv, 50 pods/s against saturation"},
     )
     """CPU burnt beside work that finds the process asleep, after a long sleep: threads that look
@@ -134,14 +138,12 @@ class SchedulerLaw:
         self.params = params
         self._parallelism_count = parallelism_count
 
-    def _kappa(self, nodes_count: int, gap_seconds: float, busy: bool) -> float:
+    def _kappa(self, nodes_count: int, cold_ratio: float, busy: bool) -> float:
         p = self.params
         lost_ratio = nodes_count / (nodes_count + p.cache_half_nodes)
         if busy:
             lost_ratio *= p.cache_busy_ratio
-        if gap_seconds > 0.0:
-            lost_ratio = max(lost_ratio, 1.0 - exp(-gap_seconds / p.cache_cooling_seconds))
-        return 1.0 + p.cache_penalty_ratio * lost_ratio
+        return 1.0 + p.cache_penalty_ratio * max(lost_ratio, cold_ratio)
 
     def cycle_seconds(
         self,
@@ -184,7 +186,9 @@ class SchedulerLaw:
             work += p.required_examined_seconds * examined_nodes
         else:
             work += p.carrier_pod_seconds * pods.required_count
-        return p.cycle_base_seconds + self._kappa(nodes_count, gap_seconds, busy) * work
+        cold_ratio = 1.0 - exp(-gap_seconds / p.cache_cooling_seconds)
+        base = self._kappa(0, cold_ratio, busy) * p.cycle_base_seconds
+        return base + self._kappa(nodes_count, cold_ratio, busy) * work
 
     def preemption_seconds(self, dry_run_nodes_count: int) -> float:
         """Return the CPU seconds of the dry runs of one preemption."""

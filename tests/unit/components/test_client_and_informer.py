@@ -64,9 +64,9 @@ def test_the_token_bucket_spaces_requests_beyond_its_burst() -> None:
     assert endpoint.arrivals == pytest.approx(expected)
 
 
-def test_a_client_on_a_host_spends_its_cpu_before_it_sends() -> None:
+def test_a_client_on_a_host_spends_cpu_before_it_sends_and_on_every_answer() -> None:
     engine = Engine(1)
-    endpoint = Refusing(engine, 0, 0.0)
+    endpoint = Refusing(engine, 1, 2.0)
     process = Host(engine, "h", 1).process("controller")
     client = Client(
         engine,
@@ -74,11 +74,15 @@ def test_a_client_on_a_host_spends_its_cpu_before_it_sends() -> None:
         user="u",
         process=process,
         cpu_per_request_seconds=0.25,
+        cpu_per_answer_seconds=0.5,
     )
-    client.get("pods", "n", "p")
+    answered_seconds: list[float] = []
+    client.get("pods", "n", "p", lambda _: answered_seconds.append(engine.now))
     engine.run(10.0)
-    assert endpoint.arrivals == [0.25]
-    assert process.cpu_seconds == 0.25
+    again_seconds = 0.25 + 0.5 + 2.0 + 0.25  # the first answer was a refusal
+    assert endpoint.arrivals == [0.25, again_seconds]
+    assert answered_seconds == [again_seconds + 0.5]
+    assert process.cpu_seconds == 2 * 0.75
 
 
 class World:
