@@ -508,7 +508,7 @@ class RaftGroup:
         first = self.members[0]
         for member in self.members[1:]:
             common = min(first.synced_index, member.synced_index, self.commit_index)
-            for _, last in first.log_terms:
+            for _, last in first.log_terms():
                 index = min(last, common)
                 if index > 0 and first.epoch_at(index) != member.epoch_at(index):
                     problems.append(
