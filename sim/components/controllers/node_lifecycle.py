@@ -215,7 +215,7 @@ class NodeLifecycleController(Controller):
         news, self._news = self._news, {}
         stamps, newcomers = self._stamps, self._newcomers
         for name in news:
-            if stamps.pop(name, None) is None or name in newcomers:
+            if stamps.pop(name, None) is None or (newcomers and name in newcomers):
                 node = self._nodes.get("", name)
                 if node is None:
                     continue
