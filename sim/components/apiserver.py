@@ -90,12 +90,8 @@ class APIServer:
         self.request_count = 0
         self._schemas = with_built_in_schemas(params.flow_schemas)
         limit = params.max_requests_inflight + params.max_mutating_requests_inflight
-        self.fairness = Controller(
-            engine,
-            with_built_in_levels(params.priority_levels),
-            limit,
-            params.request_timeout_seconds / 4.0,
-        )
+        levels = with_built_in_levels(params.priority_levels)
+        self.fairness = Controller(engine, levels, limit, params.request_timeout_seconds / 4.0)
         rules = [rule for schema in self._schemas for rule in schema.rules]
         self._namespaces_matter = any(
             not rule.cluster_scope or "*" not in rule.namespaces for rule in rules
@@ -110,7 +106,6 @@ class APIServer:
         self._light = params.light_admission
         self._widths = Widths(engine)
         self._rows = recorder["requests"]
-        self._network_seconds = params.network_seconds
         self._writes = Writes(self)
         self._reads = Reads(self)
         self._garbage_debt_seconds = 0.0
@@ -211,7 +206,7 @@ class APIServer:
         On a host with plenty of room, and with seats to spare, arrival, authentication and the
         way to the handler are one step.
         """
-        network_seconds = self._network_seconds
+        network_seconds = self.fanout.network_seconds
         if self.serving and self._host.has_room():
             route = self._find_route(request)
             if self._take_light(route, request):
@@ -531,7 +526,7 @@ class APIServer:
                 route.level.finish(ticket)
         if request.arrived_seconds <= self.crashed_seconds:
             request.code, request.result = 503, None
-        network = self._network_seconds
+        network = self.fanout.network_seconds
         server_seconds = now - request.arrived_seconds
         request.execution_seconds = server_seconds - request.queue_wait_seconds
         self._rows.append_sharing(
