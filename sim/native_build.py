@@ -15,10 +15,10 @@ from importlib.machinery import EXTENSION_SUFFIXES
 
 from sim import native
 
-_OPTIMIZATION_LEVEL = "2"
+_OPTIMIZATION_LEVEL = "3"
 _WORK = native.ROOT / "build" / "native-work"
 _COMPILER_FLAGS = "-g0"
-_WHOLE_FLAGS = "-flto=auto -fno-semantic-interposition"
+_WHOLE_FLAGS = "-flto=auto -fno-semantic-interposition -fno-plt"
 """Optimization over all modules at once: 4 % faster runs, where compiler and linker know it."""
 
 

@@ -87,6 +87,11 @@ Key = tuple[str, str]
 """(namespace, name); the namespace of a cluster-scoped object is the empty string."""
 
 
+WholeKey = Any
+"""A `Key` that stays in one piece: compiled code takes typed tuples apart, and puts them together
+again at every look-up."""
+
+
 class OwnerReference(NamedTuple):
     """The controller that owns an object."""
 

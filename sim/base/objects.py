@@ -137,7 +137,7 @@ class Node(APIObject):
         return new
 
 
-@mypyc_attr(acyclic=True)
+@mypyc_attr(acyclic=True, free_list_len=1)
 @dataclass(slots=True, kw_only=True, eq=False)
 class Lease(APIObject):
     """A Lease (node heartbeat or leader election)."""

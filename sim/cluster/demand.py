@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from sim.base.errors import Problem
 from sim.base.objects import Node
-from sim.cluster.params import ClusterParams
-from sim.cluster.worker_nodes import worker_manifests
+from sim.cluster.bootstrap import pool_manifests
+from sim.cluster.params import ClusterParams, NodesParams
+from sim.cluster.worker_nodes import written_nodes
 from sim.workload.manifests import load_manifests
 from sim.workload.object_reader import node_from_manifest
 from sim.workload.openb import load_pods
@@ -50,12 +50,11 @@ def demand(params: ClusterParams, operations: Sequence[Operation]) -> Demand:
     """
     problems: list[Problem] = []
     generated_count = sum(pool.count for pool in params.nodes.pools)
-    nodes: list[dict[str, Any]] = []
+    kinds: list[Node] = []
     if params.nodes.manifests or params.nodes.openb_csv or generated_count <= _CHECKED_NODES_MAX:
-        nodes = worker_manifests(params.nodes)
-    node_count = len(nodes) or generated_count
+        kinds = _kinds(params.nodes)
+    node_count = len(kinds) or generated_count
     joining_count = sum(item.count for item in operations if isinstance(item, CreateNodes))
-    kinds = [node_from_manifest(item) for item in nodes]
     _check_capacity(kinds, problems)
     pod_count = 0
     for index, operation in enumerate(operations):
@@ -72,7 +71,16 @@ def demand(params: ClusterParams, operations: Sequence[Operation]) -> Demand:
 
 
 _CHECKED_NODES_MAX = 20_000
-"""Generated pools are uniform: above this many nodes they are not built just to be looked at."""
+"""Above this many nodes generated pools are not looked at."""
+
+
+def _kinds(params: NodesParams) -> list[Node]:
+    """Return one entry per worker node; those of a generated pool share one, for all are alike."""
+    kinds: list[Node] = []
+    for pool in params.pools:
+        first = pool_manifests(replace(pool, count=min(1, pool.count)))
+        kinds += [node_from_manifest(item) for item in first] * pool.count
+    return kinds + [node_from_manifest(item) for item in written_nodes(params)]
 
 
 def _check_capacity(nodes: list[Node], problems: list[Problem]) -> None:

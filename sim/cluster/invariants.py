@@ -25,14 +25,12 @@ _SHOWN_COUNT: Final = 3
 class _Load:
     """What the pods of one node ask for together."""
 
-    __slots__ = ("memory_bytes", "millicores", "node", "pod_count")
+    __slots__ = ("memory_bytes", "millicores", "pod_count")
 
     def __init__(self) -> None:
         self.millicores = 0
         self.memory_bytes = 0
         self.pod_count = 0
-        self.node: APIObject | None = None
-        """The version of the Node that has been found large enough, or been reported."""
 
 
 class InvariantMonitor:
@@ -51,8 +49,10 @@ class InvariantMonitor:
         self._etcd = etcd
         self._revision = 0
         self._problems: dict[str, None] = {}
-        self._pods: list[Pod] = []
+        self._pods: list[APIObject] = []
         """The pods looked at last; while they are the same, nothing about them is."""
+        self._nodes: list[APIObject] = []
+        """The nodes looked at last: large enough for these pods, or reported."""
         self._loads: dict[str, _Load] = {}
         """Node → what these pods ask of it, and below by (node, extended resource)."""
         self._extended: dict[tuple[str, str], int] = {}
@@ -65,10 +65,12 @@ class InvariantMonitor:
         if revision < self._revision:
             self._add(f"etcd: revision went back from {self._revision} to {revision}")
         self._revision = revision
-        pods = [item for item in self._etcd.objects("pods").values() if isinstance(item, Pod)]
+        objects = list(self._etcd.objects("pods").values())
         nodes = self._etcd.objects("nodes")
-        if pods != self._pods:
-            self._pods = pods
+        if objects != self._pods:
+            self._pods = objects
+            self._nodes = []
+            pods = [item for item in objects if isinstance(item, Pod)]
             self._revisions(pods, revision)
             self._addresses(pods)
             self._add_up(pods)
@@ -106,22 +108,29 @@ class InvariantMonitor:
                 extended[key] = extended.get(key, 0) + value
 
     def _capacity(self, nodes: Mapping[Key, APIObject]) -> None:
-        for name, load in self._loads.items():
-            node = nodes.get(("", name))
-            if node is load.node or not isinstance(node, Node):
-                continue
-            load.node = node
-            for what, asked, offered in (
-                ("millicores", load.millicores, node.cpu_allocatable_millicores),
-                ("bytes of memory", load.memory_bytes, node.memory_allocatable_bytes),
-                ("pods", load.pod_count, node.pods_allocatable_count),
-            ):
-                if asked > offered:
-                    self._add(f"capacity: node {name} holds {asked} {what} of {offered}")
+        known = self._nodes
+        self._nodes = present = list(nodes.values())
+        same_places = len(known) == len(present)
+        for place, node in enumerate(present):
+            if not (same_places and node is known[place]):
+                self._hold(node)
         for (name, resource), asked in self._extended.items():
-            node = nodes.get(("", name))
-            if isinstance(node, Node) and asked > _offered(node, resource):
+            owner = nodes.get(("", name))
+            if isinstance(owner, Node) and asked > _offered(owner, resource):
                 self._add(f"capacity: node {name} holds {asked} of {resource}")
+
+    def _hold(self, node: APIObject) -> None:
+        """Check that a node is large enough for its pods."""
+        load = self._loads.get(node.name)
+        if load is None or not isinstance(node, Node):
+            return
+        for what, asked, offered in (
+            ("millicores", load.millicores, node.cpu_allocatable_millicores),
+            ("bytes of memory", load.memory_bytes, node.memory_allocatable_bytes),
+            ("pods", load.pod_count, node.pods_allocatable_count),
+        ):
+            if asked > offered:
+                self._add(f"capacity: node {node.name} holds {asked} {what} of {offered}")
 
     def _addresses(self, pods: list[Pod]) -> None:
         owner: dict[str, Pod] = {}

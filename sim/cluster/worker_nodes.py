@@ -16,7 +16,16 @@ def worker_manifests(params: NodesParams) -> list[dict[str, Any]]:
     Raises:
         UserError: a file is missing or is not what it should be.
     """
-    manifests = [item for pool in params.pools for item in pool_manifests(pool)]
+    return [item for pool in params.pools for item in pool_manifests(pool)] + written_nodes(params)
+
+
+def written_nodes(params: NodesParams) -> list[dict[str, Any]]:
+    """Return the manifests of the worker nodes that files or a trace describe.
+
+    Raises:
+        UserError: a file is missing or is not what it should be.
+    """
+    manifests = []
     for item in load_manifests(*params.manifests) if params.manifests else ():
         if item.get("kind") == "Node":
             manifests.append(item)

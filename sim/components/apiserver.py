@@ -90,12 +90,8 @@ class APIServer:
         self.request_count = 0
         self._schemas = with_built_in_schemas(params.flow_schemas)
         limit = params.max_requests_inflight + params.max_mutating_requests_inflight
-        self.fairness = Controller(
-            engine,
-            with_built_in_levels(params.priority_levels),
-            limit,
-            params.request_timeout_seconds / 4.0,
-        )
+        levels = with_built_in_levels(params.priority_levels)
+        self.fairness = Controller(engine, levels, limit, params.request_timeout_seconds / 4.0)
         rules = [rule for schema in self._schemas for rule in schema.rules]
         self._namespaces_matter = any(
             not rule.cluster_scope or "*" not in rule.namespaces for rule in rules
@@ -104,7 +100,8 @@ class APIServer:
             user.startswith("system:node:") for rule in rules for user in rule.users
         )
         """Whether members of a fleet may be classified differently."""
-        self._routes: dict[tuple[str, ...], Route] = {}
+        self._routes: dict[tuple[str, str, str, str, str], Route] = {}
+        self._last_route: Route | None = None
         self._hashes: dict[tuple[str, str], int] = {}
         self._light = params.light_admission
         self._widths = Widths(engine)
@@ -209,7 +206,7 @@ class APIServer:
         On a host with plenty of room, and with seats to spare, arrival, authentication and the
         way to the handler are one step.
         """
-        network_seconds = self.params.network_seconds
+        network_seconds = self.fanout.network_seconds
         if self.serving and self._host.has_room():
             route = self._find_route(request)
             if self._take_light(route, request):
@@ -245,9 +242,13 @@ class APIServer:
         if space and not self._namespaces_matter:
             space = _SOME_NAMESPACE
         client = request.client
-        user = client.user if self._users_matter else client.fleet_user
+        user: str = client.user if self._users_matter else client.fleet_user
+        last = self._last_route
+        if last is not None and last.fits(request, user, space):
+            return last  # most often: heartbeats come one after another
         key = (user, request.verb, request.resource, request.subresource, space)
-        return self._routes.get(key) or self._route(key, request)
+        self._last_route = route = self._routes.get(key) or self._route(key, request)
+        return route
 
     def _take_light(self, route: Route, request: Request) -> bool:
         """Take a seat at once if the request is narrow and its level far from full."""
@@ -292,7 +293,7 @@ class APIServer:
         request.submitted_seconds = self.engine.now
         self.receive(request)
 
-    def _route(self, key: tuple[str, ...], request: Request) -> Route:
+    def _route(self, key: tuple[str, str, str, str, str], request: Request) -> Route:
         _, verb, resource, subresource, _ = key
         user = request.client.user
         cost = self.law.request_cost(verb, resource, subresource)
@@ -319,7 +320,7 @@ class APIServer:
             cost = cost._replace(before_seconds=cost.before_seconds + extra)
         facts = (verb, resource, subresource, scope, request.client.fleet_user, level.name,
                  self.index)  # fmt: skip
-        route = Route(cost, handle, level, schema, cache, facts)
+        route = Route(key, cost, handle, level, schema, cache, facts, self._rows.share(facts))
         route.byte_seconds = self.law.write_byte_seconds(verb, subresource)
         self._routes[key] = route
         return route
@@ -525,12 +526,12 @@ class APIServer:
                 route.level.finish(ticket)
         if request.arrived_seconds <= self.crashed_seconds:
             request.code, request.result = 503, None
-        network = self.params.network_seconds
+        network = self.fanout.network_seconds
         server_seconds = now - request.arrived_seconds
         request.execution_seconds = server_seconds - request.queue_wait_seconds
         self._rows.append_sharing(
             (
-                route.facts,
+                route.facts_number,
                 request.submitted_seconds,
                 request.code,
                 request.limiter_wait_seconds,

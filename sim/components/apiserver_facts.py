@@ -32,6 +32,8 @@ from sim.base.objects import (
 from sim.components.ports import WatchEvent
 from sim.engine.tables import Recorder
 
+_encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""`json.dumps` with arguments makes an encoder at every call."""
 _ENDPOINTS_SHOWN_COUNT: Final = 3
 """kubectl shows three addresses and then "+ n more"."""
 
@@ -339,7 +341,7 @@ class CommitFacts:
             detail = columns(new)
             if changed and not relabelled and detail == columns(old):
                 return
-        text = json.dumps(detail, sort_keys=True, separators=(",", ":"))
+        text = _encode(detail)
         self._objects.append(
             (
                 event.commit_seconds,

@@ -170,29 +170,15 @@ class Fanout:
         if generation != self.generation:
             return
         self.facts.batch(events)
-        caches = self.caches
         self.event_count += len(events)
-        watched: dict[str, list[WatchEvent]] = {}
-        for event in events:
-            resource = event.resource
-            cache = caches.get(resource)
-            if cache is None:
-                cache = self.cache(resource)
-            if not cache.initialized:
-                cache.backlog.append(event)
-                continue
-            if event.revision <= cache.revision:
-                continue  # already part of the list that initialised the cache
-            cache.apply(event)
-            if cache.watcher_count or cache.fleets:
-                found = watched.get(resource)
-                if found is None:
-                    watched[resource] = [event]
-                else:
-                    found.append(event)
-        self.filled_revision = events[-1].revision
-        for resource, changed in watched.items():
-            self._dispatch(caches[resource], changed)
+        if len(events) == 1:
+            event = events[0]
+            watched = self._take(event)
+            self.filled_revision = event.revision
+            if watched:
+                self._dispatch(self.caches[event.resource], events)
+        else:
+            self._take_all(events)
         if self._waiting:
             self._wake()
         if self._incoming:
@@ -200,6 +186,34 @@ class Fanout:
             self._fill(events)
         else:
             self._filling = False
+
+    def _take(self, event: WatchEvent) -> bool:
+        """Bring one event into its cache; return whether somebody is to be told of it."""
+        resource = event.resource
+        cache = self.caches.get(resource)
+        if cache is None:
+            cache = self.cache(resource)
+        if not cache.initialized:
+            cache.backlog.append(event)
+            return False
+        if event.revision <= cache.revision:
+            return False  # already part of the list that initialised the cache
+        cache.apply(event)
+        return cache.watcher_count > 0 or len(cache.fleets) > 0
+
+    def _take_all(self, events: list[WatchEvent]) -> None:
+        """Bring events into their caches, then tell the watchers, resource by resource."""
+        watched: dict[str, list[WatchEvent]] = {}
+        for event in events:
+            if self._take(event):
+                found = watched.get(event.resource)
+                if found is None:
+                    watched[event.resource] = [event]
+                else:
+                    found.append(event)
+        self.filled_revision = events[-1].revision
+        for resource, changed in watched.items():
+            self._dispatch(self.caches[resource], changed)
 
     # ------------------------------------------------------------------ consistent reads
 
@@ -275,17 +289,22 @@ class Fanout:
         return targets
 
     def _enqueue_chunks(self, targets: list[Watcher], batch: Batch) -> None:
+        if len(targets) == 1:
+            self._enqueue(targets, batch)
+            return
         chunk_count = self.run_queue.limit_count * _CHUNKS_PER_LANE_COUNT
         size = -(-len(targets) // chunk_count)
         for start in range(0, len(targets), size):
-            batch.open_count += 1
-            chunk = targets[start : start + size]
-            if self._expressed(chunk, batch):
-                continue
-            demand = partial(self._demand, chunk)
-            # The dispatcher puts into the channel of each watcher, whose goroutine runs next.
-            submit = self.run_queue.submit_handed if len(chunk) == 1 else self.run_queue.submit
-            submit(demand, self._sent, (self.generation, batch, chunk))
+            self._enqueue(targets[start : start + size], batch)
+
+    def _enqueue(self, chunk: list[Watcher], batch: Batch) -> None:
+        batch.open_count += 1
+        if self._expressed(chunk, batch):
+            return
+        demand = partial(self._demand, chunk)
+        # The dispatcher puts into the channel of each watcher, whose goroutine runs next.
+        submit = self.run_queue.submit_handed if len(chunk) == 1 else self.run_queue.submit
+        submit(demand, self._sent, (self.generation, batch, chunk))
 
     def _expressed(self, chunk: list[Watcher], batch: Batch) -> bool:
         """Send, carry and decode for one watcher in one step, on hosts with plenty of room."""
@@ -299,9 +318,9 @@ class Fanout:
         if not self.run_queue.occupy(seconds):
             return False
         seconds += self.network_seconds
-        process = watcher.process
+        process: HostProcess | None = watcher.process
         if process is not None:
-            decode_seconds = self.law.client_decode_seconds * len(state.pending)
+            decode_seconds = self.law.client_decode_seconds * float(len(state.pending))
             if process.occupy(decode_seconds):
                 seconds += decode_seconds
             else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from mypy_extensions import mypyc_attr
 
 from sim.base.api_object import APIObject, Key
 from sim.components.ports import FleetWatcher, WatchEvent
@@ -28,6 +29,7 @@ ROOMY_LANES_DIVISOR: Final = 4
 (assumed): the senders wait for each other's locks and for the sockets."""
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Batch:
     """The deliveries of one batch of one resource, until the last has arrived."""
 

@@ -22,36 +22,49 @@ class Route:
     """What the replica knows about one class of requests after the first of its kind."""
 
     __slots__ = (
-        "authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher", "facts",
-        "handle", "level", "merged_seconds", "mutating", "schema_name", "wide",
+        "authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher",
+        "facts_number", "handle", "level", "merged_seconds", "mutating", "namespace", "resource",
+        "schema_name", "subresource", "user", "verb", "wide",
     )  # fmt: skip
 
     def __init__(
         self,
+        key: tuple[str, str, str, str, str],
         cost: RequestCost,
         handle: Callable[[Request], None],
         level: Level,
         schema: FlowSchema,
         cache: WatchCache,
         facts: tuple[str, str, str, str, str, str, int],
+        facts_number: int,
     ) -> None:
+        self.user, self.verb, self.resource, self.subresource, self.namespace = key
         self.cost = cost
         self.handle = handle
         self.level = level
         self.schema_name = schema.name
         self.distinguisher = schema.distinguisher
         self.cache = cache
-        self.facts = facts
-        """What the table of requests shares: verb, resource, subresource, scope, user, level,
-        replica."""
-        verb = facts[0]
-        self.mutating = verb in _MUTATING_VERBS and not level.exempt
-        self.wide = verb in {"list", "watch"} and not level.exempt
+        self.facts_number = facts_number
+        """How rows of the table of requests name ``facts``: verb, resource, subresource, scope,
+        user, level, replica."""
+        self.mutating = self.verb in _MUTATING_VERBS and not level.exempt
+        self.wide = self.verb in {"list", "watch"} and not level.exempt
         """Whether the request may take more than one seat for its own size."""
         self.byte_seconds = 0.0
         """What a write costs per byte of its object, before it is proposed."""
         self.authentication_seconds = cost.authentication_seconds
         self.merged_seconds = cost.authentication_seconds + cost.before_seconds
+
+    def fits(self, request: Request, user: str, namespace: str) -> bool:
+        """Return whether a request surely is of this class: the very same words."""
+        return (
+            self.resource is request.resource
+            and self.verb is request.verb
+            and self.subresource is request.subresource
+            and self.user is user
+            and self.namespace is namespace
+        )
 
 
 class ReplicaGroup:

@@ -125,7 +125,7 @@ class RunQueue:
         )
 
     def _start(self, demand_seconds: Any, then: Callable[[Any], object], argument: Any) -> None:
-        if demand_seconds.__class__ is not float:
+        if not isinstance(demand_seconds, float):
             demand_seconds = demand_seconds()
         waiting_count = len(self._queue)
         if waiting_count:

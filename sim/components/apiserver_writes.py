@@ -206,11 +206,8 @@ class Writes:
         return registry.prepare_update(new, current, request.subresource), new
 
     def _proposed(self, write: Write) -> None:
-        request: Request
-        decision: str
-        new: APIObject
-        count: int
-        request, decision, new, count = write.state
+        state: tuple[Request, str, APIObject, int] = write.state
+        request, decision, new, count = state
         if write.succeeded:
             if decision == registry.PUT_THEN_REMOVE:
                 request.result = new

@@ -125,6 +125,7 @@ class Etcd:
         self.watches = WatchFanOut(self)
         self.forwarded: dict[Write, Frontend] = {}
         self.no_space = False
+        self._quota_bytes = params.quota_backend_bytes
         self._then_received, self._then_respond = self._received, self.respond
         """Bound once: they are called for every commit."""
         self._open_accounts()
@@ -182,14 +183,14 @@ class Etcd:
         self._started_sum_seconds += now
         if self.direct:
             self.arrive(write, frontend)
-        elif not self._express(write, frontend):
+        elif not self._express(write, write.size_bytes, frontend):
             engine.after(
                 self.client_link.sample_seconds(),
                 lambda item: self.arrive(item, frontend),
                 write,
             )
 
-    def _express(self, item: Any, frontend: Frontend | None) -> bool:
+    def _express(self, item: Any, size_bytes: int, frontend: Frontend | None) -> bool:
         """Let a request travel and be received in one step, if nothing can come in between."""
         leader = self.raft.leader
         if leader is None or self.no_space:
@@ -199,7 +200,6 @@ class Etcd:
         if frontend.inbox or frontend.busy_count >= frontend.reader_count_max:
             return False
         member = frontend.member
-        size_bytes = item.size_bytes
         seconds = member.express_seconds(
             self.law.params.receive_wake_seconds, self.law.receive_seconds(1, size_bytes)
         )
@@ -265,15 +265,15 @@ class Etcd:
         if frontend.inbox:
             self._receive(frontend, goes_on=True)
         for item in items:
-            if item.__class__ is Read:
+            if isinstance(item, Read):
                 break
         else:
             self._propose(frontend, items, size_bytes)
             return
-        writes = [item for item in items if item.__class__ is Write]
+        writes = [item for item in items if isinstance(item, Write)]
         if writes:
             self._propose(frontend, writes, sum(item.size_bytes for item in writes))
-        self.reads.submit(frontend, [item for item in items if item.__class__ is Read])
+        self.reads.submit(frontend, [item for item in items if isinstance(item, Read)])
 
     def _propose(self, frontend: Frontend, writes: list[Write], size_bytes: int) -> None:
         leader = self.raft.leader
@@ -379,7 +379,7 @@ class Etcd:
         put_count = store.put_count - put_count
         if put_count:
             self.backend.dirty(put_count)
-            if store.database_bytes > self.params.quota_backend_bytes and not self.no_space:
+            if store.database_bytes > self._quota_bytes and not self.no_space:
                 self._raise_no_space()
         if not self.backend.stalled:
             if self.backend.due:
@@ -511,7 +511,7 @@ class Etcd:
             frontend = self.frontends[leader.index]
         if self.direct:
             self._take(frontend, read)
-        elif not self._express(read, frontend):
+        elif not self._express(read, read.size_bytes, frontend):
             target = frontend
             self.engine.after(
                 self.client_link.sample_seconds(), lambda item: self._take(target, item), read

@@ -417,10 +417,11 @@ class FaultControl:
         member.truncate(raft.commit_index)
         if raft.commit_index > member.synced_index:
             member.synced_index = raft.commit_index
-        member.log_terms = [item for item in leader.log_terms if item[1] <= raft.commit_index]
-        later = [item for item in leader.log_terms if item[1] > raft.commit_index]
+        terms = [item for item in leader.log_terms() if item[1] <= raft.commit_index]
+        later = [item for item in leader.log_terms() if item[1] > raft.commit_index]
         if later and raft.commit_index > 0:
-            member.log_terms.append((later[0][0], raft.commit_index))
+            terms.append((later[0][0], raft.commit_index))
+        member.set_log_terms(terms)
         member.inbox.extend(raft.uncommitted)
         if member.inbox:
             raft.follow(member)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from sim.components.etcd_process import GoProcess
 from sim.components.ports import Write
 from sim.costs.disk import DiskLaw
@@ -16,6 +18,7 @@ SEGMENT_BYTES: Final = 64_000_000
 """Size of a WAL file; a cut costs one more sync (`facts/model.md` d.1)."""
 
 
+@mypyc_attr(free_list_len=1)  # what is over gives its memory to the next one
 class Batch:
     """Entries appended by the leader in one round of its loop."""
 
@@ -60,11 +63,13 @@ class Member(GoProcess):
         "cut_count",
         "debt_seconds",
         "disk",
+        "earlier_log_terms",
         "free_seconds",
         "inbox",
         "index",
         "learnt_count",
-        "log_terms",
+        "log_epoch",
+        "log_epoch_index",
         "matched_index",
         "segment_bytes",
         "slow_until_seconds",
@@ -84,8 +89,11 @@ class Member(GoProcess):
         """Last log index that survives a crash of this member."""
         self.matched_index = 0
         """Last log index that the leader knows to be durable here."""
-        self.log_terms: list[tuple[int, int]] = []
-        """(epoch, last index of that epoch) of the durable log, ascending."""
+        self.log_epoch = 0
+        """Epoch of the last entry of the durable log, 0 if there is none, and its index."""
+        self.log_epoch_index = 0
+        self.earlier_log_terms: list[tuple[int, int]] = []
+        """(epoch, last index of that epoch) of the entries of earlier epochs, ascending."""
         self.inbox: deque[Batch] = deque()
         self.busy = False
         self.begun_count = 0
@@ -133,38 +141,49 @@ class Member(GoProcess):
     def persist(self, epoch: int, index: int) -> None:
         """Note that the log up to ``index``, written in ``epoch``, is durable."""
         self.synced_index = index
-        terms = self.log_terms
-        if terms and terms[-1][0] == epoch:
-            terms[-1] = (epoch, index)
-        else:
-            terms.append((epoch, index))
+        if self.log_epoch != epoch:
+            self.earlier_log_terms = self.log_terms()
+            self.log_epoch = epoch
+        self.log_epoch_index = index
+
+    def log_terms(self) -> list[tuple[int, int]]:
+        """Return (epoch, last index of that epoch) of the durable log, ascending."""
+        if not self.log_epoch:
+            return []
+        return [*self.earlier_log_terms, (self.log_epoch, self.log_epoch_index)]
+
+    def set_log_terms(self, terms: list[tuple[int, int]]) -> None:
+        """Let the durable log consist of these epochs."""
+        self.log_epoch, self.log_epoch_index = terms[-1] if terms else (0, 0)
+        self.earlier_log_terms = terms[:-1]
 
     def adopt(self, leader: Member | None, epoch: int) -> None:
         """Take what this log lacks of earlier epochs from the leader's, with its epochs."""
-        terms = self.log_terms
-        if leader is not None and (not terms or terms[-1][0] != epoch):
-            self.log_terms = [item for item in leader.log_terms if item[0] < epoch]
+        if leader is not None and self.log_epoch != epoch:
+            self.set_log_terms([item for item in leader.log_terms() if item[0] < epoch])
 
     def truncate(self, index: int) -> None:
         """Forget durable entries above ``index`` (they conflict with the leader's log)."""
-        terms = self.log_terms
+        terms = self.log_terms()
         while terms and terms[-1][1] > index:
             epoch, _ = terms.pop()
             before = terms[-1][1] if terms else 0
             if before < index:
                 terms.append((epoch, index))
                 break
+        self.set_log_terms(terms)
         self.synced_index = min(self.synced_index, index)
         self.matched_index = min(self.matched_index, index)
 
     def epoch_at(self, index: int) -> int:
         """Return the epoch in which the durable entry ``index`` was written."""
-        for epoch, last in self.log_terms:
+        for epoch, last in self.log_terms():
             if index <= last:
                 return epoch
         return -1
 
 
+@mypyc_attr(free_list_len=1)
 class Answer:
     """A follower's acknowledgement on its way to the leader, its arrival known."""
 

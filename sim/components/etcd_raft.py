@@ -11,7 +11,6 @@ learners, membership changes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from typing import Any, Final
@@ -64,7 +63,8 @@ class RaftGroup:
         self.pending: list[Write] = []
         self.pending_bytes = 0
         self.busy = False
-        self.uncommitted: deque[Batch] = deque()
+        self.uncommitted: list[Batch] = []
+        """Oldest first; a few at most while there is a quorum."""
         self._answers: list[Answer] = []
         """On their way from followers, each taken note of by the first step after its arrival."""
         self._first_answer_seconds = inf
@@ -260,7 +260,7 @@ class RaftGroup:
         uncommitted = self.uncommitted
         now = self._engine.now
         while uncommitted and self._is_durable(uncommitted[0].last_index):
-            batch = uncommitted.popleft()
+            batch = uncommitted.pop(0)
             batch.commit_seconds = min(now, batch.quorum_seconds) if batch.agreed else now
             self.commit_index = batch.last_index
             for follower in self.followers:
@@ -508,7 +508,7 @@ class RaftGroup:
         first = self.members[0]
         for member in self.members[1:]:
             common = min(first.synced_index, member.synced_index, self.commit_index)
-            for _, last in first.log_terms:
+            for _, last in first.log_terms():
                 index = min(last, common)
                 if index > 0 and first.epoch_at(index) != member.epoch_at(index):
                     problems.append(

@@ -19,7 +19,7 @@ import numpy as np
 
 from sim.base.api_object import APIObject
 from sim.base.objects import Generic, Lease, Node, Taint
-from sim.components.kubelet_client import FleetClient
+from sim.components.kubelet_client import FleetClient, NodeIdentity
 from sim.components.kubelet_context import KubeletContext
 from sim.components.ports import Request
 from sim.engine.engine import Call
@@ -132,7 +132,8 @@ class NodeLoops:
         self._heartbeat.submit(node, request)
 
     def _renewed(self, request: Request) -> None:
-        node: int = request.client.index
+        member: NodeIdentity = request.client
+        node = member.index
         if self._lease_requests[node] is not request:
             return
         self._lease_requests[node] = None

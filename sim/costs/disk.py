@@ -20,7 +20,7 @@ from sim.base.errors import Problem, UserError
 from sim.engine.streams import Stream
 
 _TABLE_COUNT: Final = 4096
-_BLOCK_COUNT: Final = 128
+_BLOCK_COUNT: Final = 512
 
 _MEASURED_SHAPE: tuple[tuple[float, float], ...] = (
     (0.0, 0.62),
@@ -173,9 +173,9 @@ class DiskLaw:
     __slots__ = (
         "_block",
         "_delay",
-        "_ends_seconds",
         "_index",
         "_last_seconds",
+        "_other_ends_seconds",
         "_params",
         "_per_byte",
         "_stream",
@@ -188,8 +188,10 @@ class DiskLaw:
         self.slowdown_ratio = 1.0
         self._stream = stream
         self._per_byte = 1.0 / params.bytes_per_second
-        self._ends_seconds: list[float] = []
         self._last_seconds = 0.0
+        """When the disk is at rest again: the end of the last sync in flight."""
+        self._other_ends_seconds: list[float] = []
+        """Ends of the other syncs in flight, and of some that are over."""
         self._delay = 0.0
         if params.delay_seconds > 0.0:
             share = 1.0 - math.exp(-params.delay_seconds / params.rest_time_constant_seconds)
@@ -224,19 +226,27 @@ class DiskLaw:
             index = 0
         self._index = index + 1
         duration = self._block[index]
-        ends = self._ends_seconds
-        if ends:
-            ends[:] = [end for end in ends if end > now]
-            duration *= 1.0 + params.sharing_ratio * len(ends)
-        if not ends and params.rest_seconds > 0.0:
-            rested = (now - self._last_seconds) / params.rest_time_constant_seconds
-            duration += params.rest_seconds * (1.0 - math.exp(-rested))
+        last_seconds = self._last_seconds
+        if last_seconds > now:
+            others = [end for end in self._other_ends_seconds if end > now]
+            self._other_ends_seconds = others
+            duration *= 1.0 + params.sharing_ratio * float(1 + len(others))
+        else:
+            if self._other_ends_seconds:
+                self._other_ends_seconds.clear()
+            if params.rest_seconds > 0.0:
+                rested = (now - last_seconds) / params.rest_time_constant_seconds
+                duration += params.rest_seconds * (1.0 - math.exp(-rested))
         duration += written_bytes * self._per_byte + self._delay
         duration *= self.slowdown_ratio
         end = now + duration
-        ends.append(end)
-        if end > self._last_seconds:
+        earlier_seconds = last_seconds
+        if end > last_seconds:
             self._last_seconds = end
+        else:
+            earlier_seconds = end
+        if earlier_seconds > now:
+            self._other_ends_seconds.append(earlier_seconds)
         return duration
 
     def _draw(self) -> list[float]:

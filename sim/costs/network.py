@@ -15,7 +15,7 @@ import numpy as np
 
 from sim.engine.streams import Stream
 
-_BLOCK_COUNT: Final = 128
+_BLOCK_COUNT: Final = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

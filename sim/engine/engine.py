@@ -19,13 +19,13 @@ other event's way through the list longer. The order of events is exactly that o
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
 from math import inf
 from typing import Any, Final
 
 import simpy
+from mypy_extensions import i64, mypyc_attr
 
 from sim.engine.streams import Stream, StreamFactory
 
@@ -39,13 +39,13 @@ _LEAD_COUNT: Final = 1 << 62
 _SLOTS_PER_SECOND: Final = 64.0
 _FAR_SECONDS_MAX: Final = 1e12
 """Calls due later than this (never, in practice) are not worth a slot."""
-_insert: Final = insort
 _push: Final = heappush
 _pop: Final = heappop
 """Names of their own: compiled code looks up what it has imported at every use."""
 _STEPS_PER_CHECK_COUNT: Final = 8192
 
 
+@mypyc_attr(free_list_len=1)  # the call that has just happened becomes the next one
 class Call:
     """One scheduled callback that can be cancelled."""
 
@@ -132,15 +132,33 @@ class Engine:
         due_seconds = self.now + delay_seconds
         call = Call(due_seconds, self.numbers.take(), callback, argument)
         if due_seconds < self._near_seconds:
-            _insert(self._calls, call)
+            self._put_near(call)
         else:
             self._put_far(due_seconds, call)
         return call
 
+    def _put_near(self, call: Call) -> None:
+        """Put a call into the list: `insort`, whose calls back into compiled code cost more."""
+        calls = self._calls
+        due_seconds = call.due_seconds
+        low: i64 = 0
+        high: i64 = len(calls)
+        while low < high:
+            middle: i64 = (low + high) >> 1
+            other = calls[middle]
+            other_seconds = other.due_seconds
+            if other_seconds > due_seconds or (
+                other_seconds == due_seconds and other.number > call.number
+            ):
+                low = middle + 1
+            else:
+                high = middle
+        calls.insert(low, call)
+
     def _put_far(self, due_seconds: float, call: Call) -> None:
         """Put a call into its slot, or into the list if its slot has begun."""
         if due_seconds > _FAR_SECONDS_MAX:
-            _insert(self._calls, call)
+            self._put_near(call)
             return
         index = int(due_seconds * _SLOTS_PER_SECOND)
         slot = self._slots.get(index)
@@ -148,7 +166,7 @@ class Engine:
             slot.append(call)
         elif index <= int(self.now * _SLOTS_PER_SECOND):
             self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
-            _insert(self._calls, call)
+            self._put_near(call)
         else:
             self._slots[index] = [call]
             _push(self._slot_indices, index)
@@ -168,7 +186,7 @@ class Engine:
         """Let an event of SimPy's happen after ``delay``: stands in for its own heap."""
         if priority == _URGENT:
             number = self.numbers.take() - _LEAD_COUNT
-            _insert(self._calls, Call(self.now + delay, number, _happen, event))
+            self._put_near(Call(self.now + delay, number, _happen, event))
         else:
             self.call_later(delay, _happen, event)
 
@@ -227,7 +245,7 @@ class Engine:
         self.stop_reason = ""
         number = self.numbers.take() - _LEAD_COUNT
         horizon = Call(max(until_seconds, self.now), number, _raise_stop, None)
-        _insert(self._calls, horizon)
+        self._put_near(horizon)
         try:
             while True:
                 self._steps(_STEPS_PER_CHECK_COUNT)

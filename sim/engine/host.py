@@ -14,6 +14,8 @@ from heapq import heappop, heappush
 from math import inf
 from typing import Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from sim.engine.engine import Call, Engine
 
 _TOLERANCE_SECONDS: Final = 1e-10
@@ -31,7 +33,10 @@ def _nothing(_: object) -> None:
 class HostProcess:
     """An operating-system process placed on a host: what it used and what it runs now."""
 
-    __slots__ = ("cpu_seconds", "ends_seconds", "host", "job_count", "name", "running_count")
+    __slots__ = (
+        "_ends_seconds", "_second_end_seconds", "cpu_seconds", "first_end_seconds", "host",
+        "is_guest", "job_count", "name", "occupying_count", "running_count",
+    )  # fmt: skip
 
     def __init__(self, name: str, host: Host) -> None:
         self.name = name
@@ -42,8 +47,16 @@ class HostProcess:
         """Jobs submitted so far."""
         self.running_count = 0
         """Jobs submitted and not finished."""
-        self.ends_seconds: list[float] = []
-        """Heap: when the jobs end that nobody waits for; the host's own business."""
+        self.is_guest = False
+        """Whether the host has it in its list of those that have had jobs nobody waits for."""
+        self.occupying_count = 0
+        """Such jobs present, as far as the host has looked; these and what follows is its own
+        business."""
+        self.first_end_seconds = inf
+        """When the first of them ends."""
+        self._second_end_seconds = inf
+        self._ends_seconds: list[float] = []
+        """Heap of all their ends where there are more than two: most often it is one."""
 
     @property
     def idle(self) -> bool:
@@ -60,7 +73,55 @@ class HostProcess:
         """Spend CPU without telling anyone of its end; False (and nothing) if the host is busy."""
         return self.host.occupy(self, demand_seconds) > 0
 
+    def add_end(self, end_seconds: float) -> None:
+        """A job that nobody waits for has begun: put its end into the heap."""
+        count = self.occupying_count
+        self.occupying_count = count + 1
+        if count == 0:
+            self.first_end_seconds = end_seconds
+        elif count > 1:
+            ends = self._ends_seconds
+            if count == 2:  # noqa: PLR2004 - what fits into the two fields
+                ends += [self.first_end_seconds, self._second_end_seconds]
+            _push(ends, end_seconds)
+            self.first_end_seconds = ends[0]
+        elif end_seconds < self.first_end_seconds:
+            self._second_end_seconds = self.first_end_seconds
+            self.first_end_seconds = end_seconds
+        else:
+            self._second_end_seconds = end_seconds
 
+    def drop_end(self) -> None:
+        """The first of the jobs that nobody waits for has ended: take its end out."""
+        count = self.occupying_count - 1
+        self.occupying_count = count
+        self.running_count -= 1
+        if count == 0:
+            self.first_end_seconds = inf
+        elif count == 1:
+            self.first_end_seconds = self._second_end_seconds
+        else:
+            ends = self._ends_seconds
+            _pop(ends)
+            self.first_end_seconds = ends[0]
+            if count == 2:  # noqa: PLR2004
+                self._second_end_seconds = ends[1]
+                ends.clear()
+
+    def ends_seconds(self) -> list[float]:
+        """Return when the jobs end that nobody waits for, in the order of the heap."""
+        if self._ends_seconds:
+            return self._ends_seconds
+        return [self.first_end_seconds, self._second_end_seconds][: self.occupying_count]
+
+    def clear_ends(self) -> None:
+        """Forget the jobs that nobody waits for."""
+        self.occupying_count = 0
+        self.first_end_seconds = inf
+        self._ends_seconds.clear()
+
+
+@mypyc_attr(free_list_len=1)
 class _DirectJob:
     """A job on a core of its own, its end known."""
 
@@ -199,13 +260,10 @@ class Host:
         end_seconds = now + demand_seconds
         if end_seconds < self._first_end_seconds:
             self._first_end_seconds = end_seconds
-        ends = process.ends_seconds
-        if ends:
-            _push(ends, end_seconds)
-        else:
-            ends.append(end_seconds)
-            if process not in self._guests:
-                self._guests.append(process)
+        process.add_end(end_seconds)
+        if not process.is_guest:
+            process.is_guest = True
+            self._guests.append(process)
         return count + 1
 
     def _retire(self, now: float) -> None:
@@ -213,18 +271,12 @@ class Host:
         first_seconds = inf
         present_count = 0
         for process in self._guests:
-            ends = process.ends_seconds
-            while ends and ends[0] <= now:
-                if len(ends) == 1:
-                    ends.pop()  # the usual case, and sooner done
-                else:
-                    _pop(ends)
-                process.running_count -= 1
+            while process.first_end_seconds <= now:
+                process.drop_end()
                 self.job_count += 1
-            if ends:
-                present_count += len(ends)
-                if ends[0] < first_seconds:
-                    first_seconds = ends[0]
+            present_count += process.occupying_count
+            if process.first_end_seconds < first_seconds:
+                first_seconds = process.first_end_seconds
         self._first_end_seconds = first_seconds
         self._occupied_count = present_count
 
@@ -232,7 +284,7 @@ class Host:
         """Bring what occupying jobs have received so far into the integrals."""
         left_seconds = 0.0
         for process in self._guests:
-            for end_seconds in process.ends_seconds:
+            for end_seconds in process.ends_seconds():
                 left_seconds += max(0.0, end_seconds - now)
         received = self._occupied_seconds - left_seconds - self._counted_seconds
         self._counted_seconds += received
@@ -289,7 +341,7 @@ class Host:
     def _finish_direct(self, job: _DirectJob) -> None:
         now = self._engine.now
         direct = self._direct
-        present = len(direct) * (now - self._last_seconds)
+        present = float(len(direct)) * (now - self._last_seconds)
         self.job_area_seconds += present
         self.work_seconds += present
         self._last_seconds = now
@@ -322,12 +374,12 @@ class Host:
         """Make the occupying jobs ordinary ones, with what is left of them, from now on."""
         self._count_occupied(now)
         for process in self._guests:
-            for end_seconds in sorted(process.ends_seconds):
+            for end_seconds in sorted(process.ends_seconds()):
                 left = end_seconds - now
                 self._occupied_seconds -= left
                 self._sequence += 1
                 _push(self._jobs, (left, self._sequence, now, process, _nothing, None))
-            process.ends_seconds.clear()
+            process.clear_ends()
         self._occupied_count = 0
         self._first_end_seconds = inf
 
@@ -424,7 +476,7 @@ class Host:
         occupied = [
             (now, max(0.0, end_seconds - now))  # the time they have been here is counted already
             for process in self._guests
-            for end_seconds in process.ends_seconds
+            for end_seconds in process.ends_seconds()
         ]
         return shared + direct + occupied
 

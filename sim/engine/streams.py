@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-_BLOCK_COUNT: Final = 128
+_BLOCK_COUNT: Final = 512
 
 
 def _hash64(name: str) -> int:

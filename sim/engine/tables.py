@@ -3,8 +3,8 @@
 Rows are appended as plain tuples (the cheapest thing Python can keep) and packed into typed numpy
 columns every 2,048 rows, while the processor's cache still holds them. Text columns are
 dictionary-encoded while packing, in order of first appearance, so equal runs give equal bytes.
-Columns that together take few values (verb, resource, user … of a request) can be *shared*: a row
-names them by one tuple, and only new tuples are looked at.
+Columns that together take few values (verb, resource, user … of a request) can be *shared*: their
+tuple is registered once, and a row names it by its number.
 """
 
 from __future__ import annotations
@@ -18,18 +18,26 @@ import numpy as np
 import numpy.typing as npt
 
 _CHUNK_ROWS_COUNT: Final = 2048
-_STRUCT_CODES: Final = {"f8": "d", "i8": "q"}
+_STRUCT_CODES: Final = {"f8": "d", "i8": "q", "i4": "i"}
 """Types that `struct` writes from tuples, in a quarter of the time that numpy takes."""
 
 
-def _encode(values: Sequence[Any] | npt.NDArray[Any], codes: dict[str, int]) -> npt.NDArray[Any]:
+def _encode(values: Sequence[Any] | npt.NDArray[Any], codes: dict[Any, int]) -> npt.NDArray[Any]:
     """Return the code of each value, giving new ones to values not met before, in order."""
     try:
-        return np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values))
+        found = list(map(codes.__getitem__, values))
     except KeyError:
         for value in values:
             codes.setdefault(value, len(codes))
         return _encode(values, codes)
+    return _packed(found, "i4")
+
+
+def _packed(values: Sequence[Any], dtype: str) -> npt.NDArray[Any]:
+    """Return the column of a type that `struct` knows."""
+    packed: npt.NDArray[Any] = np.empty(len(values), dtype=dtype)
+    struct.pack_into(f"{len(values)}{_STRUCT_CODES[dtype]}", packed.data, 0, *values)
+    return packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +69,15 @@ class Table:
     """The rows of one fact table of one run.
 
     ``append`` takes one tuple with the columns in order; ``append_sharing``, for tables with shared
-    columns, a tuple whose first item is the tuple of these (in their order, best the same object
-    for many rows), the others following in order. ``enabled`` is a fact for callers that would
-    otherwise build rows nobody keeps; a disabled table ignores rows.
+    columns, a tuple whose first item is what `share` has returned for the tuple of these (in their
+    order), the others following in order. ``enabled`` is a fact for callers that would otherwise
+    build rows nobody keeps; a disabled table ignores rows.
     """
 
     __slots__ = (
         "_chunks", "_codes", "_own_indices", "_rows", "_shared_codes", "_shared_indices",
-        "_shared_values", "enabled", "packed_row_count", "spec",
+        "_shared_numbers", "_shared_tuples", "_shared_values", "enabled", "packed_row_count",
+        "spec",
     )  # fmt: skip
 
     def __init__(self, spec: TableSpec, *, enabled: bool = True) -> None:
@@ -80,8 +89,12 @@ class Table:
         names = spec.column_names()
         self._shared_indices = [names.index(name) for name in spec.shared]
         self._own_indices = [index for index, name in enumerate(names) if name not in spec.shared]
-        self._shared_codes: dict[Any, int] = {}
-        """Every tuple of shared values met so far, numbered."""
+        self._shared_numbers: dict[tuple[Any, ...], int] = {}
+        """Every tuple of shared values to its number."""
+        self._shared_tuples: list[tuple[Any, ...]] = []
+        """And back."""
+        self._shared_codes: dict[int, int] = {}
+        """Number to place among those that rows have named, in order of first appearance."""
         self._shared_values: list[list[Any]] = [[] for _ in spec.shared]
         """Per shared column: value, or code of a text, in each of these tuples."""
         self.packed_row_count = 0
@@ -90,11 +103,19 @@ class Table:
         """Append one row: its columns in order."""
         if self._shared_indices:
             shared = tuple([row[index] for index in self._shared_indices])
-            row = (shared, *[row[index] for index in self._own_indices])
+            row = (self.share(shared), *[row[index] for index in self._own_indices])
         self.append_sharing(row)
 
+    def share(self, values: tuple[Any, ...]) -> int:
+        """Return the number by which rows name these values of the shared columns."""
+        number = self._shared_numbers.get(values)
+        if number is None:
+            number = self._shared_numbers[values] = len(self._shared_tuples)
+            self._shared_tuples.append(values)
+        return number
+
     def append_sharing(self, row: tuple[Any, ...]) -> None:
-        """Append one row of a table with shared columns: the tuple of these, then the others."""
+        """Append one row of a table with shared columns: the number of these, then the others."""
         if not self.enabled:
             return
         rows = self._rows
@@ -126,12 +147,12 @@ class Table:
             for index, values in zip(self._own_indices, own_columns, strict=True):
                 self._pack_column(index, values)
 
-    def _pack_shared(self, tuples: Sequence[Any]) -> None:
+    def _pack_shared(self, numbers: Sequence[int]) -> None:
         known_count = len(self._shared_codes)
-        codes = _encode(tuples, self._shared_codes)
+        codes = _encode(numbers, self._shared_codes)
         if len(self._shared_codes) > known_count:
-            for item in list(self._shared_codes)[known_count:]:
-                self._learn(item)
+            for number in list(self._shared_codes)[known_count:]:
+                self._learn(self._shared_tuples[number])
         for index, values in zip(self._shared_indices, self._shared_values, strict=True):
             dtype = self.spec.columns[index].dtype
             lookup = np.array(values, dtype=np.int32 if dtype == "text" else dtype)
@@ -159,8 +180,7 @@ class Table:
         if dtype == "text":
             packed = _encode(values, self._codes[index])
         elif dtype in _STRUCT_CODES and not isinstance(values, np.ndarray):
-            packed = np.empty(len(values), dtype=dtype)
-            struct.pack_into(f"{len(values)}{_STRUCT_CODES[dtype]}", packed.data, 0, *values)
+            packed = _packed(values, dtype)
         else:
             packed = np.asarray(values, dtype=dtype)
         self._chunks[index].append(packed)

@@ -10,7 +10,7 @@ counts status and managed fields.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from json import dumps
+from json import JSONEncoder, dumps
 from typing import Any, Final
 
 from sim.base.api_object import KIND_TO_PLURAL, RESOURCE_TYPES, APIObject
@@ -46,6 +46,8 @@ _BASE64_RATIO: Final = 0.75
 _CRON_MACROS: Final = frozenset(
     {"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}
 )
+_encode: Final = JSONEncoder(default=str).encode
+"""`json.dumps` with an argument makes an encoder at every call."""
 _SERVICE_BLOCK: Final = (172 << 24) + (16 << 16)
 """172.16.0.0, where the default serviceSubnet of a cluster begins."""
 
@@ -62,7 +64,7 @@ def stored_size_bytes(manifest: Mapping[str, Any]) -> int:
         return _DATA_METADATA_BYTES + int(len(data) * ratio) + len(text)
     plural = KIND_TO_PLURAL.get(kind)
     floor = RESOURCE_TYPES[plural].size_bytes if plural is not None else _DATA_METADATA_BYTES
-    return max(floor, int(PROTOBUF_RATIO * len(dumps(manifest, default=str))))
+    return max(floor, int(PROTOBUF_RATIO * len(_encode(manifest))))
 
 
 def node_from_manifest(manifest: Mapping[str, Any]) -> Node:

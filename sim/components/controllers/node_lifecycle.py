@@ -194,20 +194,9 @@ class NodeLifecycleController(Controller):
         """Stamp nodes with news, then treat the silent and the unhealthy, 8 at a time."""
         now = self.engine.now
         params = self._params
-        news, self._news = self._news, {}
-        stamps, zone_of = self._stamps, self._zone_of
-        for name in news:
-            if stamps.pop(name, None) is None or name in self._newcomers:
-                node = self._nodes.get("", name)
-                if node is None:
-                    continue
-                if name not in zone_of:
-                    self._welcome(node)
-                if _has_reported(node):
-                    self._newcomers.pop(name, None)
-            stamps[name] = now
+        self._stamp(now)
         silent: dict[str, None] = {}
-        for name, stamp_seconds in stamps.items():
+        for name, stamp_seconds in self._stamps.items():
             if now <= stamp_seconds + params.node_monitor_grace_period_seconds:
                 break
             if name not in self._newcomers:
@@ -220,6 +209,21 @@ class NodeLifecycleController(Controller):
                     silent[name] = None
         jobs = dict.fromkeys([*silent, *self._unhealthy, *self._retry])
         yield from self._treat_all([(name, name in silent) for name in jobs])
+
+    def _stamp(self, now: float) -> None:
+        """Stamp the nodes with news."""
+        news, self._news = self._news, {}
+        stamps, newcomers = self._stamps, self._newcomers
+        for name in news:
+            if stamps.pop(name, None) is None or (newcomers and name in newcomers):
+                node = self._nodes.get("", name)
+                if node is None:
+                    continue
+                if name not in self._zone_of:
+                    self._welcome(node)
+                if _has_reported(node):
+                    newcomers.pop(name, None)
+            stamps[name] = now
 
     def _welcome(self, node: Node) -> None:
         zone = node.labels.get(ZONE_LABEL, "")

@@ -108,9 +108,10 @@ def test_a_long_table_is_packed_and_complete() -> None:
 def test_shared_columns_are_encoded_in_the_order_of_the_rows() -> None:
     """A table whose rows share columns holds the same codes as one whose rows do not."""
     plain, sharing = Table(SPEC), Table(SHARING)
+    sharing.share(("never named", 1))
     for kind, count in (("b", 3), ("a", 3), ("b", 4), ("c", 3), ("a", 3)):
         plain.append((1.0, count, kind, True))
-        sharing.append_sharing(((kind, count), 1.0, True))
+        sharing.append_sharing((sharing.share((kind, count)), 1.0, True))
     assert sharing.categories("kind") == plain.categories("kind") == ["b", "a", "c"]
     for name in SPEC.column_names():
         assert sharing.column(name).tolist() == plain.column(name).tolist()
