@@ -34,8 +34,9 @@ _CLUSTER = ("invariants",)
 _WORKLOAD = ("driver_core", "pod_tracker", "rollout_tracker", "submission")
 _COMPONENTS = (
     "apiserver", "apiserver_background", "apiserver_facts", "apiserver_fanout",
-    "apiserver_fleets", "apiserver_parts", "apiserver_reads", "apiserver_runqueue",
-    "apiserver_widths", "apiserver_writes", "client", "container_runtime", "endpoint", "etcd",
+    "apiserver_fleets", "apiserver_garbage", "apiserver_parts", "apiserver_reads",
+    "apiserver_runqueue", "apiserver_widths", "apiserver_writes", "client",
+    "container_runtime", "endpoint", "etcd",
     "etcd_backend", "etcd_endpoint", "etcd_faults", "etcd_member", "etcd_process", "etcd_raft",
     "etcd_reads", "etcd_store", "etcd_watch", "events", "facts", "image", "image_network",
     "informer", "kube_proxy_arrays", "kube_proxy_fleet", "kube_proxy_rows",

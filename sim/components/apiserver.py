@@ -24,10 +24,11 @@ from sim.base.api_object import RESOURCE_TYPES, APIObject, Key
 from sim.components import registry
 from sim.components.apiserver_background import Background
 from sim.components.apiserver_fanout import Fanout
+from sim.components.apiserver_garbage import GarbageCollector
 from sim.components.apiserver_params import APIServerParams
 from sim.components.apiserver_parts import ReplicaGroup, Route
 from sim.components.apiserver_reads import Reads
-from sim.components.apiserver_runqueue import QUANTUM_SECONDS
+from sim.components.apiserver_runqueue import QUANTUM_SECONDS, RunQueue
 from sim.components.apiserver_widths import Widths
 from sim.components.apiserver_writes import Writes
 from sim.components.etcd_process import SCATTER_COUNT, scatter_table
@@ -77,9 +78,17 @@ class APIServer:
         self.storage = storage
         self.process = host_process
         self.index = index
+        queue = RunQueue(host_process, engine.stream(f"apiserver/{index}/monitor"))
+        queue.saving_half_count = law.crowd_saving_half_count
+        self._run_queue = queue
+        self._submit = queue.submit
+        self._garbage = GarbageCollector(law, queue)
+        watching = watch_law or WatchLaw()
+        network_seconds = params.network_seconds
         self.fanout = Fanout(
-            engine, recorder, watch_law or WatchLaw(), host_process, index, params.network_seconds
+            engine, recorder, watching, queue, self._garbage, index, network_seconds
         )
+        self._garbage.on_begin = self.fanout.park
         self.fanout.on_evict = self.close_watch
         self.group = ReplicaGroup(self.fanout.facts)
         self.serving = False
@@ -108,13 +117,7 @@ class APIServer:
         self._rows = recorder["requests"]
         self._writes = Writes(self)
         self._reads = Reads(self)
-        self._garbage_debt_seconds = 0.0
-        self._marking_seconds = 0.0
-        """Collector work still to be done in the present cycle."""
         self._host = host_process.host
-        self._run_queue = self.fanout.run_queue
-        self._run_queue.saving_half_count = law.crowd_saving_half_count
-        self._submit = self._run_queue.submit
         self._awake_seconds = 0.0
         self._stalls = engine.stream(f"apiserver/{index}/stall")
         self._scatter_draws = engine.stream(f"apiserver/{index}/scatter")
@@ -149,6 +152,7 @@ class APIServer:
                 ticket.argument.seats = 0
                 self._respond(ticket.argument)
         self.on_down(self)
+        self._garbage.forget()
         self.fanout.reset()
         for cache in self.fanout.caches.values():
             cache.initialized = False
@@ -426,22 +430,11 @@ class APIServer:
 
     def _charged(self, demand_seconds: float) -> float:
         """Return the CPU of a piece of work with what the process makes it do besides."""
-        law = self.law
         fanout = self.fanout
         demand_seconds += fanout.debt_seconds
         fanout.debt_seconds = 0.0
         self._awake_seconds = self.engine.now + demand_seconds
-        self._garbage_debt_seconds += demand_seconds
-        if self._marking_seconds > 0.0:
-            assist_seconds = demand_seconds * law.garbage_assist_ratio
-            limit_seconds = min(self._marking_seconds, law.garbage_assist_limit_seconds)
-            if assist_seconds > limit_seconds:
-                assist_seconds = limit_seconds
-            self._marking_seconds -= assist_seconds
-            demand_seconds += assist_seconds
-        elif self._garbage_debt_seconds > law.garbage_cycle_seconds:
-            self._collect_garbage()
-        return demand_seconds
+        return self._garbage.charge(demand_seconds)
 
     def express_seconds(self, demand_seconds: float) -> float:
         """Spend CPU on a host with plenty of room, without an event for its end.
@@ -474,25 +467,6 @@ class APIServer:
     def _run_late(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         demand_seconds, then, argument = work
         self._submit(demand_seconds, then, argument)
-
-    def _collect_garbage(self) -> None:
-        """Mark the heap: a constant share of request work, done in bursts.
-
-        A worker takes its turns in the run queue; whoever allocates meanwhile has to assist.
-        """
-        self._marking_seconds = self._garbage_debt_seconds * self.law.garbage_ratio
-        self._garbage_debt_seconds = 0.0
-        self.fanout.park()
-        self._mark(None)
-
-    def _mark(self, _: None) -> None:
-        turn = self._marking_seconds
-        if turn > 0.0:
-            limit = self.law.garbage_turn_seconds
-            if turn > limit:
-                turn = limit
-            self._marking_seconds -= turn
-            self._submit(turn, self._mark, None)
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far, idle spinning included."""

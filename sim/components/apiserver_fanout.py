@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.apiserver_fleets import Batch, FleetFanout
+from sim.components.apiserver_garbage import GarbageCollector
 from sim.components.apiserver_runqueue import RunQueue
 from sim.components.ports import TOO_SLOW, Watcher, WatchEvent
 from sim.components.watch_cache import WatchCache, WatcherState, filtered
@@ -53,7 +54,8 @@ class Fanout:
         engine: Engine,
         recorder: Recorder,
         law: WatchLaw,
-        process: HostProcess,
+        run_queue: RunQueue,
+        garbage: GarbageCollector,
         index: int,
         network_seconds: float,
     ) -> None:
@@ -70,8 +72,9 @@ class Fanout:
         """Newest revision that the fill stream has brought."""
         self.generation = 0
         """Counts restarts: what was started before the last one is void."""
-        self.run_queue = RunQueue(process, engine.stream(f"apiserver/{index}/monitor"))
-        self.fleets = FleetFanout(self, engine, process.host, index)
+        self.run_queue = run_queue
+        self.garbage = garbage
+        self.fleets = FleetFanout(self, engine, run_queue.host, index)
         self._incoming: list[WatchEvent] = []
         self._filling = False
         self._waiting: list[tuple[int, WatchCache, Callable[[Any], object], Any]] = []
@@ -133,6 +136,7 @@ class Fanout:
     def _fill(self, events: list[WatchEvent]) -> None:
         demand, watched = self._cost_of(events)
         if watched or self._waiting:
+            demand = self.garbage.charge(demand)
             if self.run_queue.occupy(demand):
                 self._engine.after(demand, self._then_filled, (self.generation, events))
                 return
@@ -148,7 +152,7 @@ class Fanout:
         if self._incoming:
             more, self._incoming = self._incoming, []
             events.extend(more)
-            demand += self._cost_of(more)[0]
+            demand += self.garbage.charge(self._cost_of(more)[0])
         return demand
 
     def _cost_of(self, events: list[WatchEvent]) -> tuple[float, bool]:
@@ -301,7 +305,7 @@ class Fanout:
         batch.open_count += 1
         if self._expressed(chunk, batch):
             return
-        demand = partial(self._demand, chunk)
+        demand = partial(self._charged_demand, chunk)
         # The dispatcher puts into the channel of each watcher, whose goroutine runs next.
         submit = self.run_queue.submit_handed if len(chunk) == 1 else self.run_queue.submit
         submit(demand, self._sent, (self.generation, batch, chunk))
@@ -317,6 +321,7 @@ class Fanout:
         seconds = self._demand(chunk)
         if not self.run_queue.occupy(seconds):
             return False
+        self.garbage.charge(seconds)  # nobody assists where there is room
         seconds += self.network_seconds
         process: HostProcess | None = watcher.process
         if process is not None:
@@ -346,6 +351,9 @@ class Fanout:
         if not watcher.closed:
             self.delivery_count += len(events)
             watcher.deliver(events)
+
+    def _charged_demand(self, chunk: list[Watcher]) -> float:
+        return self.garbage.charge(self._demand(chunk))
 
     def _demand(self, chunk: list[Watcher]) -> float:
         law = self.law

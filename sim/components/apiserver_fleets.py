@@ -126,6 +126,7 @@ class FleetFanout:
             batch.delivery_count += len(found)
             batch.open_count += 1
             work = (self._fanout.generation, batch, fleet, found)
+            demand = self._fanout.garbage.charge(demand)
             if not self._run_queue.occupy(demand):
                 self._run_queue.submit_handed(demand, self._sent_own, work)
                 return
@@ -191,7 +192,7 @@ class FleetFanout:
         lanes = self._run_queue.limit_count
         if self._host.roomy:
             lanes = -(-lanes // ROOMY_LANES_DIVISOR)
-        share = each * count / lanes
+        share = self._fanout.garbage.charge(each * count) / lanes
         start = (self._fanout.generation, batch, fleet, events, mask, count, each, lanes)
         for lane in range(lanes):
             if self._run_queue.occupy(share, long=True):

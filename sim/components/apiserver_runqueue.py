@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from sim.engine.host import HostProcess
+from sim.engine.host import Host, HostProcess
 from sim.engine.streams import Stream
 
 QUANTUM_SECONDS: Final = 0.010
@@ -59,6 +59,11 @@ class RunQueue:
         """Number of waiting jobs at which half of it is saved."""
         self.wait_count = 0
         """Jobs that had to wait for a processor, so far."""
+
+    @property
+    def host(self) -> Host:
+        """The host of the process."""
+        return self._process.host
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._woken)

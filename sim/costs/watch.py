@@ -27,7 +27,7 @@ class WatchLaw:
     )
     """Per watcher whose goroutine wakes up, however many events it finds: TLS record, write."""
     deliver_seconds: float = field(
-        default=6e-6,
+        default=2e-6,
         metadata={"source": "fitted: apiserver_watch_fanout.csv, 1000 watches at 10/s and 50/s"},
     )
     """Per event and watcher: filter, frame."""
