@@ -37,6 +37,8 @@ _URGENT: Final = int(simpy.events.URGENT)
 _LEAD_COUNT: Final = 1 << 62
 """Taken off the number of what is urgent: it then comes before all else of its instant."""
 _SLOTS_PER_SECOND: Final = 64.0
+_FEW_COUNT: Final = 64
+"""Up to so many calls of one slot go into the list one by one."""
 _FAR_SECONDS_MAX: Final = 1e12
 """Calls due later than this (never, in practice) are not worth a slot."""
 _push: Final = heappush
@@ -176,9 +178,14 @@ class Engine:
         """Put the calls of the first slot into the list."""
         indices = self._slot_indices
         index = _pop(indices)
-        calls = self._calls
-        calls += self._slots.pop(index)
-        calls.sort()
+        slot = self._slots.pop(index)
+        if len(slot) <= _FEW_COUNT:
+            for call in slot:
+                self._put_near(call)
+        else:
+            calls = self._calls
+            calls += slot
+            calls.sort()
         self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
         self._slot_seconds = indices[0] / _SLOTS_PER_SECOND if indices else inf
 
