@@ -143,7 +143,8 @@ class APIObject:
         """
         key = self.stored_key
         if key is None:
-            key = self.stored_key = (self.namespace, self.name)
+            key = (self.namespace, self.name)
+            self.stored_key = key  # not in one statement, which compiles into two tuples
         return key
 
     def clone(self) -> Self:
