@@ -30,7 +30,7 @@ _COSTS = ("apiserver", "controllers", "disk", "etcd", "network", "watch")
 _SCHEDULING = (
     "columns", "core", "dynamic", "match_index", "nodes", "plan", "state", "tallies",
 )  # fmt: skip
-_CLUSTER = ("invariants",)
+_CLUSTER = ("gauges", "invariants")
 _WORKLOAD = ("driver_core", "pod_tracker", "rollout_tracker", "submission")
 _COMPONENTS = (
     "apiserver", "apiserver_background", "apiserver_facts", "apiserver_fanout",

@@ -123,6 +123,8 @@ class APIObject:
     """0 asks the apiserver to fill in the default of the kind."""
     manifest: Mapping[str, Any] | None = None
     """The object as the user wrote it, where there is such a thing."""
+    stored_key: WholeKey = None
+    """See `whole_key`; bookkeeping, no part of the object."""
 
     @property
     def resource(self) -> str:
@@ -133,6 +135,17 @@ class APIObject:
     def key(self) -> Key:
         """(namespace, name)."""
         return (self.namespace, self.name)
+
+    def whole_key(self) -> WholeKey:
+        """Return the key of a stored object, the same tuple for all its versions.
+
+        Look-ups then find by identity, without a comparison of names.
+        """
+        key = self.stored_key
+        if key is None:
+            key = (self.namespace, self.name)
+            self.stored_key = key  # not in one statement, which compiles into two tuples
+        return key
 
     def clone(self) -> Self:
         """Return a shallow copy to change; shared parts must not be changed in place."""
@@ -156,3 +169,4 @@ class APIObject:
         new.deletion_seconds = self.deletion_seconds
         new.size_bytes = self.size_bytes
         new.manifest = self.manifest
+        new.stored_key = self.stored_key

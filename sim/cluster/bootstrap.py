@@ -33,6 +33,7 @@ from sim.base.pod_template import PodTemplate
 from sim.cluster import system_objects
 from sim.cluster.addresses import AddressBlock
 from sim.cluster.params import ClusterParams, NodePoolParams
+from sim.components import registry
 from sim.components.controllers.base import safe_hash, template_identity, with_labels
 from sim.components.controllers.daemonset import daemon_template
 from sim.components.controllers.deployment import HASH_LABEL
@@ -107,8 +108,7 @@ class Bootstrap:
     def _add(self, item: APIObject) -> APIObject:
         state = self._state
         state.last_uid += 1
-        item.uid = state.last_uid
-        item.creation_seconds = 0.0
+        registry.prepare_create(item, state.last_uid, 0.0)
         state.objects.append(item)
         return item
 

@@ -118,6 +118,7 @@ class APIServer:
         self._writes = Writes(self)
         self._reads = Reads(self)
         self._host = host_process.host
+        self._then_answered = self._answered
         self._awake_seconds = 0.0
         self._stalls = engine.stream(f"apiserver/{index}/stall")
         self._scatter_draws = engine.stream(f"apiserver/{index}/scatter")
@@ -217,7 +218,7 @@ class APIServer:
                 demand_seconds = route.merged_seconds
                 if route.byte_seconds:
                     demand_seconds += self._object_seconds(route, request)
-                seconds = self.express_seconds(demand_seconds)
+                seconds = self.express_seconds(demand_seconds, has_room=True)
                 if seconds >= 0.0:
                     self._arrive(request, route, self.engine.now + network_seconds)
                     self.engine.after(network_seconds + seconds, route.handle, request)
@@ -419,7 +420,7 @@ class APIServer:
             wait_seconds = self._stalls.exponential(law.stall_seconds)
             self.engine.after(wait_seconds, self._run_late, (demand_seconds, then, argument))
             return
-        self._submit(self._charged(demand_seconds), then, argument)
+        self._run_queue.submit(self._charged(demand_seconds), then, argument)
 
     def _scatter_seconds(self, demand_seconds: float) -> float:
         """Draw by how much a job's CPU differs from its mean; in long jobs it evens out."""
@@ -436,7 +437,7 @@ class APIServer:
         self._awake_seconds = self.engine.now + demand_seconds
         return self._garbage.charge(demand_seconds)
 
-    def express_seconds(self, demand_seconds: float) -> float:
+    def express_seconds(self, demand_seconds: float, *, has_room: bool = False) -> float:
         """Spend CPU on a host with plenty of room, without an event for its end.
 
         Returns the time it takes, as `run` would make it, or -1.0 (and nothing is done) where the
@@ -447,7 +448,7 @@ class APIServer:
         if (
             demand_seconds > QUANTUM_SECONDS
             or queue.busy_count >= queue.limit_count
-            or not host.has_room()
+            or not (has_room or host.has_room())
         ):
             return -1.0
         law = self.law
@@ -517,9 +518,13 @@ class APIServer:
         )
         request.ticket = None  # a ticket knows its request: no cycle is left behind
         if network + ahead_seconds > 0.0:
-            self.engine.after(network + ahead_seconds, request.client.receive, request)
+            self.engine.after(network + ahead_seconds, self._then_answered, request)
         else:
             request.client.receive(request)
+
+    def _answered(self, request: Request) -> None:
+        """The response has reached its client."""
+        request.client.receive(request)
 
     # ----------------------------------------------------------------------------- watches
 

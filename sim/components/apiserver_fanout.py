@@ -179,8 +179,8 @@ class Fanout:
             event = events[0]
             watched = self._take(event)
             self.filled_revision = event.revision
-            if watched:
-                self._dispatch(self.caches[event.resource], events)
+            if watched is not None:
+                self._dispatch(watched, events)
         else:
             self._take_all(events)
         if self._waiting:
@@ -191,25 +191,25 @@ class Fanout:
         else:
             self._filling = False
 
-    def _take(self, event: WatchEvent) -> bool:
-        """Bring one event into its cache; return whether somebody is to be told of it."""
+    def _take(self, event: WatchEvent) -> WatchCache | None:
+        """Bring one event into its cache; return that if somebody is to be told of it."""
         resource = event.resource
         cache = self.caches.get(resource)
         if cache is None:
             cache = self.cache(resource)
         if not cache.initialized:
             cache.backlog.append(event)
-            return False
+            return None
         if event.revision <= cache.revision:
-            return False  # already part of the list that initialised the cache
+            return None  # already part of the list that initialised the cache
         cache.apply(event)
-        return cache.watcher_count > 0 or len(cache.fleets) > 0
+        return cache if cache.watcher_count > 0 or len(cache.fleets) > 0 else None
 
     def _take_all(self, events: list[WatchEvent]) -> None:
         """Bring events into their caches, then tell the watchers, resource by resource."""
         watched: dict[str, list[WatchEvent]] = {}
         for event in events:
-            if self._take(event):
+            if self._take(event) is not None:
                 found = watched.get(event.resource)
                 if found is None:
                     watched[event.resource] = [event]

@@ -36,14 +36,14 @@ _SAVING_WEIGHT: Final = 0.02
 class RunQueue:
     """The goroutines of one process."""
 
-    __slots__ = ("_monitor", "_process", "_queue", "_submit", "_then_done", "_woken", "busy_count",
+    __slots__ = ("_host", "_monitor", "_process", "_queue", "_then_done", "_woken", "busy_count",
                  "limit_count", "preempted_count", "saving_half_count", "saving_ratio",
                  "wait_count")  # fmt: skip
 
     def __init__(self, process: HostProcess, monitor: Stream) -> None:
         self._process = process
         self._monitor = monitor
-        self._submit = process.host.submit
+        self._host = process.host
         self._then_done = self._done
         self._queue: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
         self._woken: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
@@ -141,7 +141,7 @@ class RunQueue:
             if demand_seconds > quantum_seconds:
                 argument = (demand_seconds - quantum_seconds, then, argument)
                 demand_seconds, then = quantum_seconds, self._again
-        self._submit(self._process, demand_seconds, self._then_done, (then, argument))
+        self._host.submit(self._process, demand_seconds, self._then_done, (then, argument))
 
     def _again(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         demand_seconds, then, argument = work

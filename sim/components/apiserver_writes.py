@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from sim.base.api_object import APIObject
+from sim.base.api_object import APIObject, WholeKey
 from sim.base.objects import Generic, Namespace, Pod, Service
 from sim.components import registry
 from sim.components.apiserver_parts import Route
@@ -96,7 +96,8 @@ class Writes:
         new = request.api_object
         assert new is not None
         resource = new.resource
-        write = Write(resource, new.key, 0, new, new.size_bytes, self._created, request)
+        new.stored_key = None  # a clone may have another name now
+        write = Write(resource, new.whole_key(), 0, new, new.size_bytes, self._created, request)
         write.lease = resource == "events"
         self._storage.txn(write)
 
@@ -117,7 +118,9 @@ class Writes:
 
     def _change(self, request: Request) -> None:
         route: Route = request.route
-        current = route.cache.objects.get((request.namespace, request.name))
+        body = request.api_object
+        key: WholeKey = (request.namespace, request.name) if body is None else body.whole_key()
+        current = route.cache.objects.get(key)
         if current is None:  # perhaps the cache is behind: ask etcd
             self._reread(request)
             return
@@ -176,7 +179,7 @@ class Writes:
         size = new.size_bytes if stored is not None else 0
         write = Write(
             current.resource,
-            current.key,
+            current.whole_key(),
             current.resource_version,
             stored,
             size,

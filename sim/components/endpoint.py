@@ -107,7 +107,8 @@ class LoadBalancer:
     def watch_fleet(self, watcher: FleetWatcher) -> None:
         """Register the watches of a fleet, its members spread over the replicas."""
         count = len(self.replicas)
-        watcher.replica_index = np.arange(watcher.member_count, dtype=np.int64) % count
+        homes = np.arange(watcher.member_count, dtype=np.int64) % count
+        watcher.replica_index = homes.astype(np.int8)
         self._fleets.append(watcher)
         for replica in self.replicas:
             replica.watch_fleet(watcher)

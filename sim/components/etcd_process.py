@@ -151,7 +151,7 @@ class GoProcess:
         self.spin_cpu_seconds += params.spin_seconds - latency_seconds
         self._awake_seconds = now + work_seconds
         cores = host.core_count
-        share = (count - 1) / cores if cores else 0.0
+        share = float(count - 1) / float(cores) if cores else 0.0
         if draw - index < params.stall_ratio * share * share:
             work_seconds += stream.exponential(params.stall_seconds)
         return work_seconds

@@ -82,8 +82,11 @@ class RaftGroup:
     # Leader ---------------------------------------------------------------------------------
 
     def propose(self, writes: list[Write], size_bytes: int) -> None:
-        """Hand proposals to the leader's loop; there must be a leader."""
-        self.pending += writes
+        """Hand proposals to the leader's loop, the list too; there must be a leader."""
+        if self.pending:
+            self.pending += writes
+        else:
+            self.pending = writes
         self.pending_bytes += size_bytes
         if not self.busy:
             self._append()
@@ -130,7 +133,10 @@ class RaftGroup:
         """
         if not answers:
             return
-        self._answers += answers
+        if self._answers:
+            self._answers += answers
+        else:
+            self._answers = answers
         if answers[0].seconds < self._first_answer_seconds:
             self._first_answer_seconds = answers[0].seconds
         engine = self._engine

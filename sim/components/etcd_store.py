@@ -53,8 +53,9 @@ class Store:
         self.free_bytes = 0
         """Pages inside the file that are free."""
         self.leases: deque[Lease] = deque()
-        self._superseded: deque[tuple[int, int]] = deque()
-        """(revision that superseded it, bytes) of every old version, ascending."""
+        self._superseding_revisions: list[int] = []
+        """Of every old version the revision that superseded it, ascending, and below its bytes."""
+        self._superseded_bytes: list[int] = []
 
     @property
     def in_use_bytes(self) -> int:
@@ -75,7 +76,8 @@ class Store:
             if not size_bytes:
                 kind = RESOURCE_TYPES.get(item.resource)
                 size_bytes = kind.size_bytes if kind is not None else 1_000
-            self.tables.setdefault(item.resource, {})[item.key] = item
+            item.stored_key = None
+            self.tables.setdefault(item.resource, {})[item.whole_key()] = item
             self._grow(size_bytes + VERSION_OVERHEAD_BYTES)
             count += 1
         return count
@@ -115,14 +117,16 @@ class Store:
             self._grow(size_bytes)
             if old is not None:
                 old_bytes = (old.size_bytes or write.size_bytes) + VERSION_OVERHEAD_BYTES
-                self._superseded.append((revision, old_bytes))
+                self._superseding_revisions.append(revision)
+                self._superseded_bytes.append(old_bytes)
             if new is None:
                 assert old is not None
                 del table[key]
                 self.delete_count += 1
                 new = old.clone()
                 new.resource_version = revision
-                self._superseded.append((revision, VERSION_OVERHEAD_BYTES))
+                self._superseding_revisions.append(revision)
+                self._superseded_bytes.append(VERSION_OVERHEAD_BYTES)
                 kind = "DELETED"
             else:
                 new.resource_version = revision
@@ -165,12 +169,13 @@ class Store:
 
     def compact(self, revision: int) -> int:
         """Free the versions superseded at or before ``revision``; return how many there were."""
-        superseded = self._superseded
+        revisions = self._superseding_revisions
         count = 0
-        freed_bytes = 0
-        while superseded and superseded[0][0] <= revision:
-            freed_bytes += superseded.popleft()[1]
+        while count < len(revisions) and revisions[count] <= revision:
             count += 1
+        freed_bytes = sum(self._superseded_bytes[:count])
+        del revisions[:count]
+        del self._superseded_bytes[:count]
         self.free_bytes += min(freed_bytes, self.in_use_bytes)
         self.compacted_revision = max(self.compacted_revision, revision)
         return count

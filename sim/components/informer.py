@@ -84,7 +84,7 @@ class Informer(Generic[T]):
     def _listed(self, objects: list[APIObject], revision: int) -> None:
         self._failure_count = 0
         stale = self.objects
-        fresh = {item.key: cast(T, item) for item in objects}
+        fresh = {item.whole_key(): cast(T, item) for item in objects}
         self.objects = fresh
         self.revision = revision
         self.synced = True

@@ -273,7 +273,7 @@ class KubeProxyFleet:
         for watcher in self._watchers:
             replicas = int(watcher.replica_index.max(initial=0)) + 1
             new = np.arange(watcher.member_count, capacity, dtype=np.int64) % replicas
-            watcher.replica_index = np.concatenate([watcher.replica_index, new])
+            watcher.replica_index = np.concatenate([watcher.replica_index, new.astype(np.int8)])
             watcher.member_count = capacity
             watcher.connected = self.connected
 

@@ -341,8 +341,9 @@ class FleetWatcher:
         self.is_old_news: Callable[[Sequence[WatchEvent]], bool] | None = None
         """Mode ``all``: whether no member has anything to do for these events; then ``deliver_all``
         is not called and nobody works out when each gets them. None: there always may be."""
-        self.replica_index: npt.NDArray[np.int64] = np.zeros(member_count, dtype=np.int64)
-        """Which replica each member is connected to: (n_members,) int64; set by the endpoint."""
+        self.replica_index: npt.NDArray[np.int8] = np.zeros(member_count, dtype=np.int8)
+        """Which replica each member is connected to: (n_members,) int8 (compared for every event
+        that all members get); set by the endpoint."""
         self.connected: npt.NDArray[np.bool_] = np.ones(member_count, dtype=np.bool_)
         """Whether each member's watch is up: (n_members,) bool; a crashed node's is not."""
         self.state: Any = None

@@ -20,6 +20,8 @@ from typing import Any, Final
 from sim.base.api_object import RESOURCE_TYPES, APIObject
 from sim.base.objects import Lease, Pod
 
+_TYPES: Final = RESOURCE_TYPES
+"""A name of its own: compiled code looks up what it has imported at every use."""
 NO_CHANGE: Final = "no change"
 CONFLICT: Final = "conflict"
 PUT: Final = "put"
@@ -27,7 +29,7 @@ REMOVE: Final = "remove"
 PUT_THEN_REMOVE: Final = "put then remove"
 """What a registry decides for an update or delete; the storage then does it."""
 
-_SPEC_FIELDS: dict[str, tuple[str, ...]] = {
+_SPEC_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "deployments": ("replica_count", "template", "max_surge", "max_unavailable", "paused",
                     "strategy", "min_ready_seconds", "revision_history_limit_count"),
     "replicasets": ("replica_count", "template", "min_ready_seconds"),
@@ -41,7 +43,7 @@ _SPEC_FIELDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Fields whose change makes a new generation, of the kinds whose controllers observe it."""
 
-_BOOKKEEPING: Final = {"resource_version", "manifest"}
+_BOOKKEEPING: Final = {"resource_version", "manifest", "stored_key"}
 
 
 def _same_metadata(a: APIObject, b: APIObject) -> bool:
@@ -136,7 +138,7 @@ def default_size_bytes(item: APIObject) -> int:
     """Return the stored size of an object whose author named none."""
     if isinstance(item, Pod):
         return item.template.size_bytes
-    row = RESOURCE_TYPES.get(item.resource)
+    row = _TYPES.get(item.resource)
     return row.size_bytes if row is not None else 1024
 
 
@@ -144,6 +146,7 @@ def prepare_update(new: APIObject, current: APIObject, subresource: str) -> str:
     """Carry over immutable metadata, in place, and decide: no change, put or remove."""
     if new is current:
         return NO_CHANGE
+    new.stored_key = current.whole_key()
     new.uid = current.uid
     new.creation_seconds = current.creation_seconds
     if current.deletion_seconds >= 0.0 and new.deletion_seconds < 0.0:

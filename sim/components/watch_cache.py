@@ -204,7 +204,7 @@ class WatchCache:
 
     def replace(self, objects: list[APIObject], revision: int) -> None:
         """Start anew from a list read from etcd."""
-        self.objects = {item.key: item for item in objects}
+        self.objects = {item.whole_key(): item for item in objects}
         self.size_bytes = sum(item.size_bytes for item in objects)
         self.revision = revision
         self.ring.clear(revision)

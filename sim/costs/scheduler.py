@@ -67,7 +67,7 @@ class SchedulerLawParams:
     cache_penalty_ratio: float = field(default=1.756, metadata={"source": _CORE_SPEED})
     cache_half_nodes: float = field(default=5168.0, metadata={"source": _CORE_SPEED})
     cache_busy_ratio: float = field(
-        default=2.15,
+        default=2.10,
         metadata={"source": "measured: scheduler_throughput.csv, 5,000 nodes against core speed"},
     )
     """How much more of the snapshot is lost while other processes use all cores."""
@@ -81,9 +81,9 @@ class SchedulerLawParams:
         metadata={"source": "measured: scheduler_core_speed.csv, gomaxprocs 2 against 1"},
     )
     """Share of the node work that more cores do not speed up."""
-    bind_request_seconds: float = field(default=490e-6, metadata={"source": _THROUGHPUT})
+    bind_request_seconds: float = field(default=500e-6, metadata={"source": _THROUGHPUT})
     """CPU of a request of the main client: goroutine, encoding, TLS, response."""
-    event_request_seconds: float = field(default=430e-6, metadata={"source": _THROUGHPUT})
+    event_request_seconds: float = field(default=490e-6, metadata={"source": _THROUGHPUT})
     """CPU of recording one event."""
     answer_ratio: float = field(
         default=0.5, metadata={"source": "assumed: half, as the load generator's calls"}

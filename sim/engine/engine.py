@@ -37,6 +37,10 @@ _URGENT: Final = int(simpy.events.URGENT)
 _LEAD_COUNT: Final = 1 << 62
 """Taken off the number of what is urgent: it then comes before all else of its instant."""
 _SLOTS_PER_SECOND: Final = 64.0
+_RING_COUNT: Final = 1 << 14
+"""A power of two: 256 s of slots."""
+_FEW_COUNT: Final = 64
+"""Up to so many calls of one slot go into the list one by one."""
 _FAR_SECONDS_MAX: Final = 1e12
 """Calls due later than this (never, in practice) are not worth a slot."""
 _push: Final = heappush
@@ -71,6 +75,16 @@ class Call:
     def cancel(self) -> None:
         """Forget the callback; the call stays and does nothing when its time comes."""
         self.callback = None
+
+
+class _Slot:
+    """The calls due in one 64th of a second that has not begun."""
+
+    __slots__ = ("calls", "index")
+
+    def __init__(self, index: int, call: Call) -> None:
+        self.index = index
+        self.calls = [call]
 
 
 class Numbers:
@@ -108,8 +122,11 @@ class Engine:
         """The calls due soon, the next one last."""
         self._near_seconds = 0.0
         """What is due before this goes into the list at once."""
-        self._slots: dict[int, list[Call]] = {}
-        """Number of a slot that has not begun to the calls due in it."""
+        self._slots: dict[int, _Slot] = {}
+        """Slots that have not begun and have calls, by number."""
+        self._ring: list[_Slot | None] = [None] * _RING_COUNT
+        """The slot of these that was made last for each remainder: most often the one looked for,
+        and found without a dictionary."""
         self._slot_indices: list[int] = []
         """Heap of the numbers of these slots."""
         self._slot_seconds = inf
@@ -161,14 +178,19 @@ class Engine:
             self._put_near(call)
             return
         index = int(due_seconds * _SLOTS_PER_SECOND)
-        slot = self._slots.get(index)
+        place = index & (_RING_COUNT - 1)
+        slot = self._ring[place]
+        if slot is None or slot.index != index:
+            slot = self._slots.get(index)
         if slot is not None:
-            slot.append(call)
+            slot.calls.append(call)
         elif index <= int(self.now * _SLOTS_PER_SECOND):
             self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
             self._put_near(call)
         else:
-            self._slots[index] = [call]
+            slot = _Slot(index, call)
+            self._slots[index] = slot
+            self._ring[place] = slot
             _push(self._slot_indices, index)
             self._slot_seconds = self._slot_indices[0] / _SLOTS_PER_SECOND
 
@@ -176,9 +198,17 @@ class Engine:
         """Put the calls of the first slot into the list."""
         indices = self._slot_indices
         index = _pop(indices)
-        calls = self._calls
-        calls += self._slots.pop(index)
-        calls.sort()
+        slot = self._slots.pop(index)
+        place = index & (_RING_COUNT - 1)
+        if self._ring[place] is slot:
+            self._ring[place] = None
+        if len(slot.calls) <= _FEW_COUNT:
+            for call in slot.calls:
+                self._put_near(call)
+        else:
+            calls = self._calls
+            calls += slot.calls
+            calls.sort()
         self._near_seconds = (index + 1) / _SLOTS_PER_SECOND
         self._slot_seconds = indices[0] / _SLOTS_PER_SECOND if indices else inf
 

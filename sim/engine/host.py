@@ -125,7 +125,8 @@ class HostProcess:
 class _DirectJob:
     """A job on a core of its own, its end known."""
 
-    __slots__ = ("argument", "arrival_seconds", "callback", "end_seconds", "process", "sequence")
+    __slots__ = ("argument", "arrival_seconds", "call", "callback", "earlier", "end_seconds",
+                 "later", "process", "sequence")  # fmt: skip
 
     def __init__(
         self,
@@ -142,6 +143,54 @@ class _DirectJob:
         self.argument = argument
         self.arrival_seconds = arrival_seconds
         self.end_seconds = end_seconds
+        self.call: Call | None = None
+        """Its timer."""
+        self.earlier: _DirectJob | None = None
+        """Its neighbours in the order of arrival."""
+        self.later: _DirectJob | None = None
+
+
+class _DirectJobs:
+    """Jobs in the order of their arrival, linked: any of them leaves at no cost."""
+
+    __slots__ = ("_first", "_last", "count")
+
+    def __init__(self) -> None:
+        self._first: _DirectJob | None = None
+        self._last: _DirectJob | None = None
+        self.count = 0
+
+    def add(self, job: _DirectJob) -> None:
+        last = self._last
+        if last is None:
+            self._first = job
+        else:
+            last.later = job
+            job.earlier = last
+        self._last = job
+        self.count += 1
+
+    def remove(self, job: _DirectJob) -> None:
+        earlier, later = job.earlier, job.later
+        if earlier is None:
+            self._first = later
+        else:
+            earlier.later = later
+        if later is None:
+            self._last = earlier
+        else:
+            later.earlier = earlier
+        job.earlier = job.later = job.call = None
+        self.count -= 1
+
+    def present(self) -> list[_DirectJob]:
+        """Return the jobs, first to last."""
+        found: list[_DirectJob] = []
+        job = self._first
+        while job is not None:
+            found.append(job)
+            job = job.later
+        return found
 
 
 def _by_value(
@@ -175,8 +224,8 @@ class Host:
         self.processes: dict[str, HostProcess] = {}
         self._jobs: list[tuple[float, int, float, HostProcess, Callable[[Any], object], Any]] = []
         """Shared mode: (finishing value, sequence, arrival, process, callback, argument)."""
-        self._direct: dict[_DirectJob, Call] = {}
-        """Direct mode: jobs in the order of their arrival, and their timers."""
+        self._direct = _DirectJobs()
+        """Direct mode: jobs with a timer each."""
         self._guests: list[HostProcess] = []
         """Processes that have jobs nobody waits for, or have had some."""
         self._occupied_count = 0
@@ -217,7 +266,7 @@ class Host:
         """Jobs present now."""
         if self._first_end_seconds <= self._engine.now:
             self._retire(self._engine.now)
-        return len(self._jobs) + len(self._direct) + self._occupied_count
+        return len(self._jobs) + self._direct.count + self._occupied_count
 
     def is_idle(self, process: HostProcess) -> bool:
         """Whether no job of a process is present now."""
@@ -232,7 +281,7 @@ class Host:
         if self._first_end_seconds <= self._engine.now:
             self._retire(self._engine.now)
         cores = self.core_count
-        return not cores or 2 * (len(self._direct) + self._occupied_count) < cores
+        return not cores or 2 * (self._direct.count + self._occupied_count) < cores
 
     def occupy(self, process: HostProcess, demand_seconds: float) -> int:
         """Run a job without telling anyone of its end, if there is plenty of room.
@@ -248,7 +297,7 @@ class Host:
         now = self._engine.now
         if self._first_end_seconds <= now:
             self._retire(now)
-        count = len(self._direct) + self._occupied_count
+        count = self._direct.count + self._occupied_count
         cores = self.core_count
         if cores and count + count >= cores:
             return 0
@@ -310,7 +359,7 @@ class Host:
         if not self._jobs:
             if self._first_end_seconds <= now:
                 self._retire(now)
-            count = len(direct)
+            count = direct.count
             if count + self._occupied_count < cores or not cores:
                 if count:
                     present = count * (now - self._last_seconds)
@@ -318,7 +367,8 @@ class Host:
                     self.work_seconds += present
                 self._last_seconds = now
                 job = _DirectJob(sequence, process, callback, argument, now, now + demand_seconds)
-                direct[job] = self._engine.call_later(demand_seconds, self._then_finish, job)
+                job.call = self._engine.call_later(demand_seconds, self._then_finish, job)
+                direct.add(job)
                 return
             self._share(now)
         jobs = self._jobs
@@ -341,11 +391,11 @@ class Host:
     def _finish_direct(self, job: _DirectJob) -> None:
         now = self._engine.now
         direct = self._direct
-        present = float(len(direct)) * (now - self._last_seconds)
+        present = float(direct.count) * (now - self._last_seconds)
         self.job_area_seconds += present
         self.work_seconds += present
         self._last_seconds = now
-        del direct[job]
+        direct.remove(job)
         self.job_count += 1
         self.sojourn_sum_seconds += now - job.arrival_seconds
         job.process.running_count -= 1
@@ -355,17 +405,18 @@ class Host:
         """Go from direct to shared mode: what is left of every job goes into the heap."""
         direct = self._direct
         self._virtual = 0.0
-        if direct:
-            present = len(direct) * (now - self._last_seconds)
+        if direct.count:
+            present = direct.count * (now - self._last_seconds)
             self.job_area_seconds += present
             self.work_seconds += present
-            for job, call in direct.items():
-                call.cancel()
+            for job in direct.present():
+                if job.call is not None:
+                    job.call.cancel()
+                direct.remove(job)
                 left = max(0.0, job.end_seconds - now)
                 arrival = job.arrival_seconds
                 entry = (left, job.sequence, arrival, job.process, job.callback, job.argument)
                 _push(self._jobs, entry)
-            direct.clear()
         if self._occupied_count:
             self._share_occupied(now)
         self._last_seconds = now
@@ -391,7 +442,8 @@ class Host:
         ):
             left = max(0.0, value - self._virtual)
             job = _DirectJob(sequence, process, callback, argument, arrival, now + left)
-            direct[job] = self._engine.call_later(left, self._then_finish, job)
+            job.call = self._engine.call_later(left, self._then_finish, job)
+            direct.add(job)
         self._jobs.clear()
 
     def _advance(self, now: float) -> None:
@@ -458,8 +510,8 @@ class Host:
         now = self._engine.now
         if self._jobs:
             self._advance(now)
-        elif self._direct:
-            present = len(self._direct) * (now - self._last_seconds)
+        elif self._direct.count:
+            present = self._direct.count * (now - self._last_seconds)
             self.job_area_seconds += present
             self.work_seconds += present
             self._last_seconds = now
@@ -471,7 +523,8 @@ class Host:
         now = self._engine.now
         shared = [(job[2], max(0.0, job[0] - self._virtual)) for job in self._jobs]
         direct = [
-            (job.arrival_seconds, max(0.0, job.end_seconds - now)) for job in self._direct
+            (job.arrival_seconds, max(0.0, job.end_seconds - now))
+            for job in self._direct.present()
         ]
         occupied = [
             (now, max(0.0, end_seconds - now))  # the time they have been here is counted already

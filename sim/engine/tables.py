@@ -1,6 +1,6 @@
 """Append-only fact tables: one row per thing that happened, written once.
 
-Rows are appended as plain tuples (the cheapest thing Python can keep) and packed into typed numpy
+Rows are appended as plain tuples, kept as one list of values, and packed into typed numpy
 columns every 2,048 rows, while the processor's cache still holds them. Text columns are
 dictionary-encoded while packing, in order of first appearance, so equal runs give equal bytes.
 Columns that together take few values (verb, resource, user … of a request) can be *shared*: their
@@ -75,15 +75,18 @@ class Table:
     """
 
     __slots__ = (
-        "_chunks", "_codes", "_own_indices", "_rows", "_shared_codes", "_shared_indices",
-        "_shared_numbers", "_shared_tuples", "_shared_values", "enabled", "packed_row_count",
-        "spec",
+        "_chunks", "_codes", "_full_count", "_own_indices", "_shared_codes", "_shared_indices",
+        "_shared_numbers", "_shared_tuples", "_shared_values", "_values", "_width", "enabled",
+        "packed_row_count", "spec",
     )  # fmt: skip
 
     def __init__(self, spec: TableSpec, *, enabled: bool = True) -> None:
         self.spec = spec
         self.enabled = enabled
-        self._rows: list[tuple[Any, ...]] = []
+        self._values: list[Any] = []
+        """The rows not packed yet, one after another: columns are then steps through the list."""
+        self._width = 1 + len(spec.columns) - len(spec.shared) if spec.shared else len(spec.columns)
+        self._full_count = self._width * _CHUNK_ROWS_COUNT
         self._chunks: list[list[npt.NDArray[Any]]] = [[] for _ in spec.columns]
         self._codes: list[dict[str, int]] = [{} for _ in spec.columns]
         names = spec.column_names()
@@ -118,9 +121,10 @@ class Table:
         """Append one row of a table with shared columns: the number of these, then the others."""
         if not self.enabled:
             return
-        rows = self._rows
-        rows.append(row)
-        if len(rows) >= _CHUNK_ROWS_COUNT:
+        assert len(row) == self._width, self.spec.name
+        values = self._values
+        values += row
+        if len(values) >= self._full_count:
             self._pack()
 
     def extend_columns(self, columns: Sequence[npt.NDArray[Any] | Sequence[Any]]) -> None:
@@ -131,21 +135,21 @@ class Table:
         self._pack_columns(columns)
 
     def __len__(self) -> int:
-        return self.packed_row_count + len(self._rows)
+        return self.packed_row_count + len(self._values) // self._width
 
     def _pack(self) -> None:
-        if self._rows:
-            rows, self._rows = self._rows, []
-            columns = list(zip(*rows, strict=True))
-            if not self._shared_indices:
-                self._pack_columns(columns)
-                return
-            own_columns = columns[1:]
-            assert len(own_columns) == len(self._own_indices), self.spec.name
-            self.packed_row_count += len(rows)
-            self._pack_shared(columns[0])
-            for index, values in zip(self._own_indices, own_columns, strict=True):
-                self._pack_column(index, values)
+        if not self._values:
+            return
+        values, self._values = self._values, []
+        width = self._width
+        self.packed_row_count += len(values) // width
+        place = 0
+        if self._shared_indices:
+            self._pack_shared(values[::width])
+            place = 1
+        for index in self._own_indices:
+            self._pack_column(index, values[place::width])
+            place += 1
 
     def _pack_shared(self, numbers: Sequence[int]) -> None:
         known_count = len(self._shared_codes)

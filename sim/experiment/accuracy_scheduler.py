@@ -35,7 +35,7 @@ _EXISTING: Final = "existing-"
 _MASTERS: Final = ("system:masters",)
 _NODE_BYTES: Final = 1500
 """A node of the benchmark: no images (assumed)."""
-_CONCURRENT_CREATES_COUNT: Final = 36
+_CONCURRENT_CREATES_COUNT: Final = 38
 """Creators working side by side at rate 0. Fitted: scheduler_throughput.csv, create_to_bound of the
 concurrent rows: with so many, creation and binding keep pace."""
 _PRECREATE_CREATES_COUNT: Final = 16
@@ -46,7 +46,7 @@ _TICK_SECONDS: Final = 0.05
 _START_SECONDS: Final = 0.35
 """From the start of the scheduler's process to its first LIST. **Source:** measured:
 scheduler_throughput.csv, first creation to first bound pod with 80 pods."""
-_REPLICATION_COUNT: Final = 7
+_REPLICATION_COUNT: Final = 9
 """A row is the median of that many runs: one late retry moves the rate of a short run."""
 _LABELS: Final = {"app": "bench"}
 

@@ -215,7 +215,10 @@ class NodeLifecycleController(Controller):
         news, self._news = self._news, {}
         stamps, newcomers = self._stamps, self._newcomers
         for name in news:
-            if stamps.pop(name, None) is None or (newcomers and name in newcomers):
+            known = name in stamps
+            if known:
+                del stamps[name]  # the latest stamp is the last
+            if not known or (newcomers and name in newcomers):
                 node = self._nodes.get("", name)
                 if node is None:
                     continue

@@ -18,7 +18,7 @@ KINDS = [
     for kind in vars(objects).values()
     if isinstance(kind, type) and issubclass(kind, APIObject) and kind is not APIObject
 ]
-NOT_STORED = {"resource_version", "manifest"}
+NOT_STORED = {"resource_version", "manifest", "stored_key"}
 
 
 def make(kind: type[APIObject]) -> Any:
