@@ -318,10 +318,11 @@ class Fanout:
         state: WatcherState = watcher.state
         if not state.joined or state.stalled or state.decoding or state.inbox:
             return False
-        seconds = self._demand(chunk)
+        if not self.run_queue.host.has_room():
+            return False
+        seconds = self._charged_demand(chunk)
         if not self.run_queue.occupy(seconds):
             return False
-        self.garbage.charge(seconds)  # nobody assists where there is room
         seconds += self.network_seconds
         process: HostProcess | None = watcher.process
         if process is not None:

@@ -1,9 +1,8 @@
 """The apiserver's garbage collector: a share of its work, done in bursts.
 
 All that allocates (requests, watch events on their way to watchers) adds to a debt; once it has
-grown to a collection's worth, the heap is marked. Where processors are free, workers mark on
-processors of their own. Else one takes its turns in the run queue beside the work, and whoever
-allocates meanwhile has to assist.
+grown to a collection's worth, the heap is marked: a worker takes its turns in the run queue beside
+the work, longer ones where processors are free, and whoever allocates meanwhile has to assist.
 **Source:** Go runtime, mgcpacer.go, mgcmark.go; `groundtruth/apiserver_verbs_closed.csv` (p99),
 `groundtruth/apiserver_watch_fanout.csv` (p99, CPU per delivery).
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sim.components.apiserver_runqueue import RunQueue
+from sim.components.apiserver_runqueue import QUANTUM_SECONDS, RunQueue
 from sim.costs.apiserver import APIServerLaw
 
 
@@ -51,17 +50,17 @@ class GarbageCollector:
         self._marking_seconds = 0.0
 
     def _collect(self) -> None:
-        marking_seconds = self._debt_seconds * self._law.garbage_ratio
+        self._marking_seconds = self._debt_seconds * self._law.garbage_ratio
         self._debt_seconds = 0.0
         self.on_begin()
-        if not self._queue.occupy(marking_seconds, long=True):
-            self._marking_seconds = marking_seconds
-            self._mark(None)
+        self._mark(None)
 
     def _mark(self, _: None) -> None:
         turn_seconds = self._marking_seconds
         if turn_seconds > 0.0:
             limit_seconds = self._law.garbage_turn_seconds
+            if self._queue.host.has_room():
+                limit_seconds = QUANTUM_SECONDS  # nobody waits for its processor
             if turn_seconds > limit_seconds:
                 turn_seconds = limit_seconds
             self._marking_seconds -= turn_seconds

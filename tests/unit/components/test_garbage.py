@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sim.components.apiserver_garbage import GarbageCollector
-from sim.components.apiserver_runqueue import RunQueue
+from sim.components.apiserver_runqueue import QUANTUM_SECONDS, RunQueue
 from sim.costs.apiserver import APIServerLaw
 from sim.engine.engine import Engine
 from sim.engine.host import Host, HostProcess
@@ -51,13 +51,17 @@ def test_who_allocates_while_the_worker_waits_for_its_turn_assists() -> None:
     assert garbage.charge(0.001) == 0.001
 
 
-def test_workers_mark_beside_the_work_where_processors_are_free() -> None:
-    engine, process, garbage = make(64)
-    garbage.charge(1.2)
-    assert process.cpu_seconds == pytest.approx(0.25 * 1.2)
-    assert garbage.charge(0.001) == 0.001
-    engine.run(10.0)
-    assert process.cpu_seconds == pytest.approx(0.25 * 1.2)
+def test_a_worker_keeps_its_processor_for_a_quantum_where_nobody_waits_for_it() -> None:
+    turns = []
+    for core_count in (2, 64):
+        engine, process, garbage = make(core_count)
+        garbage.charge(1.2)
+        engine.run(10.0)
+        assert process.cpu_seconds == pytest.approx(0.25 * 1.2)
+        turns.append(process.job_count)
+    crowded, roomy = turns
+    assert crowded == pytest.approx(0.25 * 1.2 / LAW.garbage_turn_seconds, abs=1)
+    assert roomy == pytest.approx(0.25 * 1.2 / QUANTUM_SECONDS, abs=1)
 
 
 def test_a_process_that_has_died_owes_nothing() -> None:
