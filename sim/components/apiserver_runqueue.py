@@ -63,7 +63,7 @@ class RunQueue:
     @property
     def host(self) -> Host:
         """The host of the process."""
-        return self._process.host
+        return self._host
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._woken)
