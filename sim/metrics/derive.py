@@ -87,7 +87,7 @@ class Derivation:
         key = (id(grouping), table, name)
         found = self._times.get(key)
         if found is None:
-            found = self._times[key] = self.column(table, name)[grouping.rows]
+            found = self._times[key] = grouping.take(self.column(table, name))
         return found
 
     def grouping(self, metric: Metric) -> Grouping:
@@ -114,7 +114,7 @@ class Derivation:
         grouping = self.grouping(metric)
         times = self.times(grouping, metric.table, metric.time)
         if metric.value:
-            values = self.column(metric.table, metric.value)[grouping.rows]
+            values = grouping.take(self.column(metric.table, metric.value))
         else:
             values = np.ones(len(grouping.rows))
         return Observations(metric, values, times, grouping.starts, grouping.labels)
@@ -169,11 +169,10 @@ class Derivation:
         code = names.index(gauge) if gauge in names else -1
         mask = table.column("gauge") == code
         grouping = group_rows([label_column(self.facts, "gauges", "instance")], len(table), mask)
-        rows = grouping.rows
         return Observations(
             metric,
-            table.column("value")[rows],
-            table.column("time_seconds")[rows],
+            grouping.take(table.column("value")),
+            grouping.take(table.column("time_seconds")),
             grouping.starts,
             grouping.labels,
         )

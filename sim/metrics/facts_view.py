@@ -62,6 +62,14 @@ class Grouping:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a column (n_rows,) in the order of the groups; itself where nothing moves."""
+        return column if self.is_whole(len(column)) else column[self.rows]
+
+    def is_whole(self, row_count: int) -> bool:
+        """Whether all rows of a table are in one group."""
+        return len(self.labels) == 1 and len(self.rows) == row_count
+
 
 def label_codes(table: FactTable, column: str) -> tuple[IntArray, list[str]]:
     """Return a column as (codes, values): text as stored, integers by value."""
@@ -103,35 +111,39 @@ def group_rows(
         selected: (n_rows,) bool, or None for all rows.
     """
     index_type = np.int32 if row_count < _SMALL else np.int64
+    if selected is not None and selected.all():
+        selected = None
     rows: IntArray
     if selected is None:
         rows = np.arange(row_count, dtype=index_type)
     else:
         rows = np.flatnonzero(selected).astype(index_type)
+    if not len(rows):
+        return Grouping(rows, np.zeros(1, dtype=np.int64), ())
     space = math.prod(max(1, len(values)) for _, values in columns)
     key: IntArray = np.zeros(len(rows), dtype=np.int32 if space < _SMALL else np.int64)
     for codes, values in columns:
-        key *= max(1, len(values))
-        key += codes if selected is None else codes[rows]
-    if not len(rows):
-        return Grouping(rows, np.zeros(1, dtype=np.int64), ())
+        if len(values) > 1:
+            key *= len(values)
+            key += codes if selected is None else codes[rows]
     present, group = _compact(key)
     names = [_decode(int(value), columns) for value in present.tolist()]
     order = sorted(range(len(names)), key=lambda index: names[index])
-    rank = np.empty(len(order), dtype=np.int32)
-    rank[order] = np.arange(len(order))
-    group = rank[group]
-    # A stable sort of 16-bit integers is a radix sort: linear in the number of rows.
-    small = group.astype(np.int16) if len(names) < 32767 else group
-    by_group = np.argsort(small, kind="stable")
     starts = np.zeros(len(names) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(group, minlength=len(names)), out=starts[1:])
-    return Grouping(rows[by_group], starts, tuple(names[index] for index in order))
+    np.cumsum(np.bincount(group, minlength=len(names))[order], out=starts[1:])
+    if len(names) > 1:
+        # A stable sort of 16-bit integers is a radix sort: linear in the number of rows.
+        rank = np.empty(len(order), dtype=np.int16 if len(order) < 32767 else np.int32)
+        rank[order] = np.arange(len(order))
+        rows = rows[np.argsort(rank[group], kind="stable")]
+    return Grouping(rows, starts, tuple(names[index] for index in order))
 
 
 def _compact(key: IntArray) -> tuple[IntArray, IntArray]:
     """Return (distinct keys ascending, position of each key among them)."""
     space = int(key.max()) + 1
+    if space == 1:
+        return np.zeros(1, dtype=np.int64), np.zeros(len(key), dtype=np.int32)
     if space > max(1 << 20, 4 * len(key)):
         distinct, inverse = np.unique(key, return_inverse=True)
         return distinct, inverse.astype(np.int32)

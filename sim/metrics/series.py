@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,27 +39,43 @@ def scrape_times(end_seconds: float, interval_seconds: float) -> FloatArray:
     return interval_seconds * np.arange(1, count + 1, dtype=np.float64)
 
 
-def _running(at: IntArray, weights: FloatArray, scrapes: FloatArray) -> FloatArray:
-    return np.cumsum(np.bincount(at, weights=weights, minlength=len(scrapes))[: len(scrapes)])
+class _Placing:
+    """Where observations fall among the scrapes; metrics of equal grouping share one."""
 
+    def __init__(self, observed: Observations, scrapes: FloatArray) -> None:
+        self.times = observed.times
+        """Kept, so that its identity stays unique."""
+        self._starts = observed.starts
+        self._scrape_count = len(scrapes)
+        # Scrapes are few: the number of one fits 16 bits, and a stable sort of these is linear.
+        assert len(scrapes) < 32767
+        at = np.minimum(np.searchsorted(scrapes, observed.times), len(scrapes) - 1)
+        self._at = at.astype(np.int16)
+        self._sorted: dict[int, tuple[IntArray, list[int]]] = {}
 
-def _interval_quantiles(
-    at: IntArray, values: FloatArray, scrape_count: int
-) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Return (interval indices that have values, p50, p99)."""
-    # Intervals are few: a stable sort of 16-bit numbers is linear, and slices sort quickly.
-    assert scrape_count < 32767
-    ordered = values[np.argsort(at.astype(np.int16), kind="stable")]
-    edges = np.concatenate(([0], np.cumsum(np.bincount(at, minlength=scrape_count))))
-    filled, p50s, p99s = [], [], []
-    for index in range(scrape_count):
-        start, end = int(edges[index]), int(edges[index + 1])
-        if end > start:
-            p50, p99 = quantiles_of_sorted(np.sort(ordered[start:end]), (0.5, 0.99))
-            filled.append(index)
-            p50s.append(p50)
-            p99s.append(p99)
-    return np.array(filled, dtype=np.int64), np.array(p50s), np.array(p99s)
+    def running(self, index: int, weights: FloatArray | None) -> FloatArray:
+        """Return the running total of a group at each scrape: of weights, or how many."""
+        at = self._at[self._starts[index] : self._starts[index + 1]]
+        return np.cumsum(np.bincount(at, weights=weights, minlength=self._scrape_count))
+
+    def interval_quantiles(
+        self, index: int, values: FloatArray
+    ) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Return (intervals of a group that have values, their p50, their p99)."""
+        if index not in self._sorted:
+            at = self._at[self._starts[index] : self._starts[index + 1]]
+            ends: list[int] = np.cumsum(np.bincount(at)).tolist()
+            self._sorted[index] = np.argsort(at, kind="stable"), [0, *ends]
+        order, edges = self._sorted[index]
+        ordered = values[order]
+        filled, p50s, p99s = [], [], []
+        for interval, (start, end) in enumerate(itertools.pairwise(edges)):
+            if end > start:
+                p50, p99 = quantiles_of_sorted(np.sort(ordered[start:end]), (0.5, 0.99))
+                filled.append(interval)
+                p50s.append(p50)
+                p99s.append(p99)
+        return np.array(filled, dtype=np.int64), np.array(p50s), np.array(p99s)
 
 
 def _gauge_points(
@@ -71,10 +88,19 @@ def _gauge_points(
     return scrapes[known], values[order][at[known]]
 
 
-def series_of(observed: Observations, scrapes: FloatArray) -> list[Series]:
-    """Return the series of one metric at the scrape times, by label set."""
+def series_of(
+    observed: Observations, scrapes: FloatArray, placings: dict[int, _Placing]
+) -> list[Series]:
+    """Return the series of one metric at the scrape times, by label set.
+
+    ``placings`` keeps what metrics that follow may share.
+    """
     metric = observed.metric
-    result = []
+    result: list[Series] = []
+    is_sampled = metric.table == "gauges" or metric.kind == GAUGE
+    placing = None if is_sampled else placings.get(id(observed.times))
+    if placing is None and not is_sampled:
+        placing = placings[id(observed.times)] = _Placing(observed, scrapes)
     for index, label_values in enumerate(observed.labels):
         values, times = observed.group(index)
         if not len(values):
@@ -86,18 +112,18 @@ def series_of(observed: Observations, scrapes: FloatArray) -> list[Series]:
         ) -> None:
             result.append(Series(metric.name, text, stat, unit, at, points))
 
-        if metric.table == "gauges" or metric.kind == GAUGE:
+        if placing is None:
             stat = "total" if metric.kind == COUNTER else "value"
             line(stat, *_gauge_points(times, values, scrapes), metric.unit)
             continue
-        at = np.minimum(np.searchsorted(scrapes, times, side="left"), len(scrapes) - 1)
         if metric.kind == COUNTER:
-            line("total", scrapes, _running(at, values, scrapes), metric.unit)
+            line("total", scrapes, placing.running(index, values), metric.unit)
             continue
-        line("count", scrapes, _running(at, np.ones(len(at)), scrapes), "observations")
-        line("sum", scrapes, _running(at, values, scrapes), metric.unit)
+        counts = placing.running(index, None).astype(np.float64)
+        line("count", scrapes, counts, "observations")
+        line("sum", scrapes, placing.running(index, values), metric.unit)
         if metric.kind == HISTOGRAM:
-            filled, p50, p99 = _interval_quantiles(at, values, len(scrapes))
+            filled, p50, p99 = placing.interval_quantiles(index, values)
             line("p50", scrapes[filled], p50, metric.unit)
             line("p99", scrapes[filled], p99, metric.unit)
     return result
@@ -105,4 +131,7 @@ def series_of(observed: Observations, scrapes: FloatArray) -> list[Series]:
 
 def all_series(derivation: Derivation, scrapes: FloatArray) -> list[Series]:
     """Return all series of a run, in the order of the catalogue."""
-    return [line for observed in derivation.all() for line in series_of(observed, scrapes)]
+    placings: dict[int, _Placing] = {}
+    return [
+        line for observed in derivation.all() for line in series_of(observed, scrapes, placings)
+    ]

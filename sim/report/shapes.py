@@ -90,7 +90,7 @@ def grouped(
     grouping = derivation.grouping(metric)
     return Observations(
         metric,
-        derivation.column(table, value)[grouping.rows],
+        grouping.take(derivation.column(table, value)),
         derivation.times(grouping, table, time),
         grouping.starts,
         grouping.labels,
