@@ -8,28 +8,23 @@ that priority and fairness tells flows apart by.
 from __future__ import annotations
 
 from sim.components.client import RETRY_COUNT_MAX
-from sim.components.ports import APIEndpoint, Request
+from sim.components.ports import APIEndpoint, Caller, Request
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 
 
-class NodeIdentity:
+class NodeIdentity(Caller):
     """What the apiserver sees of one member of a fleet; it receives the member's responses."""
 
     shares_connection = True
     """All its requests go over one HTTP/2 connection."""
 
-    __slots__ = (
-        "cpu_per_request_seconds", "fleet", "fleet_user", "groups", "index", "process", "user",
-    )  # fmt: skip
+    __slots__ = ("cpu_per_request_seconds", "fleet", "index", "process")
 
     def __init__(self, fleet: FleetIdentities, index: int, user: str) -> None:
+        super().__init__(user, fleet.name, fleet.groups)
         self.fleet = fleet
         self.index = index
-        self.user = user
-        self.fleet_user = fleet.name
-        """The name all members share in reports."""
-        self.groups = fleet.groups
         self.process = fleet.process
         self.cpu_per_request_seconds = fleet.cpu_per_request_seconds
 
