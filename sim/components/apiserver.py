@@ -32,7 +32,15 @@ from sim.components.apiserver_runqueue import QUANTUM_SECONDS, RunQueue
 from sim.components.apiserver_widths import Widths
 from sim.components.apiserver_writes import Writes
 from sim.components.etcd_process import SCATTER_COUNT, scatter_table
-from sim.components.ports import FleetWatcher, Request, Storage, Watcher, WatchEvent
+from sim.components.ports import (
+    Caller,
+    FleetWatcher,
+    Request,
+    Storage,
+    Watcher,
+    WatchEvent,
+    answer,
+)
 from sim.components.priority_and_fairness import Controller, Ticket, flow_hash
 from sim.components.priority_and_fairness_config import (
     BY_NAMESPACE,
@@ -52,6 +60,8 @@ __all__ = ["APIServer", "APIServerParams", "ReplicaGroup"]
 
 _ADOPT_RETRY_SECONDS: Final = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
+_answer: Final = answer
+"""A name of its own: compiled code looks up what it has imported at every use."""
 _SOME_NAMESPACE: Final = "*"
 """Stands for all namespaces where no flow schema tells them apart."""
 
@@ -118,7 +128,6 @@ class APIServer:
         self._writes = Writes(self)
         self._reads = Reads(self)
         self._host = host_process.host
-        self._then_answered = self._answered
         self._awake_seconds = 0.0
         self._stalls = engine.stream(f"apiserver/{index}/stall")
         self._scatter_draws = engine.stream(f"apiserver/{index}/scatter")
@@ -230,8 +239,9 @@ class APIServer:
             self.receive(request)
 
     def _arrive(self, request: Request, route: Route, now: float) -> None:
-        if len(self._run_queue):
-            self._run_queue.note_caller(request.client, self.law.crowd_saving_ratio)
+        queue = self._run_queue
+        if queue.busy_count >= queue.limit_count and len(queue):  # else nobody waits
+            queue.note_caller(request.client, self.law.crowd_saving_ratio)
         request.arrived_seconds = now
         request.replica = self
         self.request_count += 1
@@ -247,7 +257,11 @@ class APIServer:
         if space and not self._namespaces_matter:
             space = _SOME_NAMESPACE
         client = request.client
-        user: str = client.user if self._users_matter else client.fleet_user
+        user: str
+        if isinstance(client, Caller) and not self._users_matter:  # whose fields are no look-up
+            user = client.fleet_user
+        else:
+            user = client.user if self._users_matter else client.fleet_user
         last = self._last_route
         if last is not None and last.fits(request, user, space):
             return last  # most often: heartbeats come one after another
@@ -272,7 +286,7 @@ class APIServer:
         """Take a request off the network."""
         if not self.serving:
             request.code, request.result = 503, None
-            self.engine.after(self.params.network_seconds, request.client.receive, request)
+            self.engine.after(self.params.network_seconds, _answer, request)
             return
         route = self._find_route(request)
         self._arrive(request, route, self.engine.now)
@@ -325,7 +339,7 @@ class APIServer:
             cost = cost._replace(before_seconds=cost.before_seconds + extra)
         facts = (verb, resource, subresource, scope, request.client.fleet_user, level.name,
                  self.index)  # fmt: skip
-        route = Route(key, cost, handle, level, schema, cache, facts, self._rows.share(facts))
+        route = Route(key, cost, handle, level, schema, cache, facts, self._rows)
         route.byte_seconds = self.law.write_byte_seconds(verb, subresource)
         self._routes[key] = route
         return route
@@ -506,9 +520,8 @@ class APIServer:
         request.execution_seconds = server_seconds - request.queue_wait_seconds
         self._rows.append_sharing(
             (
-                route.facts_number,
+                route.facts_number(request.code),
                 request.submitted_seconds,
-                request.code,
                 request.limiter_wait_seconds,
                 request.queue_wait_seconds,
                 server_seconds,
@@ -518,13 +531,9 @@ class APIServer:
         )
         request.ticket = None  # a ticket knows its request: no cycle is left behind
         if network + ahead_seconds > 0.0:
-            self.engine.after(network + ahead_seconds, self._then_answered, request)
+            self.engine.after(network + ahead_seconds, _answer, request)
         else:
-            request.client.receive(request)
-
-    def _answered(self, request: Request) -> None:
-        """The response has reached its client."""
-        request.client.receive(request)
+            answer(request)
 
     # ----------------------------------------------------------------------------- watches
 

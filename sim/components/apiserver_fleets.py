@@ -16,7 +16,7 @@ from mypy_extensions import mypyc_attr
 
 from sim.base.api_object import APIObject, Key
 from sim.components.ports import FleetWatcher, WatchEvent
-from sim.components.watch_cache import retyped
+from sim.components.watch_cache import WatchCache, retyped
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 
@@ -33,14 +33,13 @@ ROOMY_LANES_DIVISOR: Final = 4
 class Batch:
     """The deliveries of one batch of one resource, until the last has arrived."""
 
-    __slots__ = ("cache_seconds", "delivery_count", "event_count", "first_seconds",
-                 "last_seconds", "open_count", "resource", "revision",
-                 "time_seconds")  # fmt: skip
+    __slots__ = ("cache", "cache_seconds", "delivery_count", "event_count", "first_seconds",
+                 "last_seconds", "open_count", "revision", "time_seconds")  # fmt: skip
 
-    def __init__(self, events: list[WatchEvent], now_seconds: float) -> None:
+    def __init__(self, cache: WatchCache, events: list[WatchEvent], now_seconds: float) -> None:
         newest = events[-1]
+        self.cache = cache
         self.time_seconds = newest.commit_seconds
-        self.resource = newest.resource
         self.revision = newest.revision
         self.event_count = len(events)
         self.cache_seconds = now_seconds - newest.commit_seconds
@@ -56,6 +55,18 @@ class Batch:
         self.last_seconds = max(self.last_seconds, last_seconds)
 
 
+class _Members:
+    """The members of a fleet at one replica, and the bytes of the arrays that say so."""
+
+    __slots__ = ("connected", "count", "mask", "replicas")
+
+    def __init__(self, connected: bytes, replicas: bytes, mask: npt.NDArray[np.bool_]) -> None:
+        self.connected = connected
+        self.replicas = replicas
+        self.mask = mask
+        self.count = int(np.count_nonzero(mask))
+
+
 class FleetFanout:
     """Watch delivery of one replica to its members of all fleets."""
 
@@ -69,6 +80,8 @@ class FleetFanout:
         self._run_queue = fanout.run_queue
         self._own_due_seconds: dict[int, float] = {}
         """By fleet: when the last delivery arrives that is on its way in one step."""
+        self._members: dict[int, _Members] = {}
+        """By fleet: its members here, as found last."""
 
     def catch_up(
         self, fleet: FleetWatcher, members: npt.NDArray[np.bool_], known: dict[Key, APIObject]
@@ -80,10 +93,11 @@ class FleetFanout:
             members: which of them: (n_members,) bool.
             known: the state that they had seen.
         """
-        events = self._fanout.cache(fleet.resource).difference(known, self._engine.now)
+        cache = self._fanout.cache(fleet.resource)
+        events = cache.difference(known, self._engine.now)
         if not events:
             return
-        batch = Batch(events, self._engine.now)
+        batch = Batch(cache, events, self._engine.now)
         wanted = members & fleet.connected & (fleet.replica_index == self._index)
         if fleet.mode == "all":
             self.dispatch_all(fleet, events, batch, wanted)
@@ -112,7 +126,8 @@ class FleetFanout:
             old_member = -1 if event.type == "ADDED" else member_of(source)
             cost = self._law.deliver(event.new.size_bytes)
             if (
-                old_member not in {-1, new_member}
+                old_member >= 0
+                and old_member != new_member
                 and connected[old_member]
                 and replica[old_member] == here
             ):
@@ -179,10 +194,11 @@ class FleetFanout:
         The times are a forecast made when the sending starts, from the share of the host's cores
         that the lanes get then: members are reached one after another, by all lanes.
         """
-        mask = wanted
-        if mask is None:
-            mask = fleet.connected & (fleet.replica_index == self._index)
-        count = int(np.count_nonzero(mask))
+        if wanted is None:
+            here = self._members_here(fleet)
+            mask, count = here.mask, here.count
+        else:
+            mask, count = wanted, int(np.count_nonzero(wanted))
         if count == 0:
             return
         batch.delivery_count += count * len(events)
@@ -201,6 +217,19 @@ class FleetFanout:
                 continue
             work = partial(self._start_share, start, share) if lane == 0 else share
             self._run_queue.submit(work, _ignore, None)
+
+    def _members_here(self, fleet: FleetWatcher) -> _Members:
+        """Return the members of a fleet that watch this replica.
+
+        They hardly ever change, and whether they have is seen by comparing bytes in a tenth of the
+        time that it takes to find them.
+        """
+        connected, replicas = fleet.connected.tobytes(), fleet.replica_index.tobytes()
+        found = self._members.get(id(fleet))
+        if found is None or found.connected != connected or found.replicas != replicas:
+            mask = fleet.connected & (fleet.replica_index == self._index)
+            found = self._members[id(fleet)] = _Members(connected, replicas, mask)
+        return found
 
     def _start_share(self, start: Any, share_seconds: float) -> float:
         if start[0] == self._fanout.generation:

@@ -91,7 +91,11 @@ class Ring:
         surplus = len(self) - capacity
         if surplus > 0:
             self._drop(surplus)
-        kept = list(self)
+        first, last = self._start % self.capacity_count, self._end % self.capacity_count
+        if len(self) and last <= first:
+            kept = self._buffer[first:] + self._buffer[:last]
+        else:
+            kept = self._buffer[first:last]
         self._buffer = [None] * capacity
         self._buffer[: len(kept)] = kept
         self._start, self._end, self.capacity_count = 0, len(kept), capacity
@@ -162,7 +166,8 @@ class WatchCache:
     __slots__ = (
         "_by_name", "_by_namespace", "_by_node", "_cluster_wide", "backlog",
         "delivered_revision", "fleets",
-        "initialized", "objects", "resource", "revision", "ring", "size_bytes", "watcher_count",
+        "initialized", "objects", "resource", "revision", "ring", "size_bytes", "sole_watcher",
+        "watcher_count",
     )  # fmt: skip
 
     def __init__(self, resource: str) -> None:
@@ -184,6 +189,8 @@ class WatchCache:
         self._by_name: dict[Key, list[Watcher]] = {}
         self._by_node: dict[str, list[Watcher]] = {}
         self.watcher_count = 0
+        self.sole_watcher: Watcher | None = None
+        """The only watcher, if that sees every event as it is."""
 
     # ------------------------------------------------------------------------------- store
 
@@ -196,7 +203,8 @@ class WatchCache:
                 self.size_bytes -= gone.size_bytes
         else:
             new = event.new
-            old = self.objects.get(key)
+            # what it replaces is what the cache holds: events come in order, none is left out
+            old = event.old if event.old is not None else self.objects.get(key)
             self.size_bytes += new.size_bytes - (old.size_bytes if old is not None else 0)
             self.objects[key] = new
         self.revision = event.revision
@@ -283,6 +291,7 @@ class WatchCache:
         watcher.connected_revision = self.revision
         self._shelf(watcher).append(watcher)
         self.watcher_count += 1
+        self._note_sole_watcher()
 
     def remove(self, watcher: Watcher) -> None:
         """Forget a watcher."""
@@ -290,6 +299,12 @@ class WatchCache:
         if watcher in shelf:
             shelf.remove(watcher)
             self.watcher_count -= 1
+            self._note_sole_watcher()
+
+    def _note_sole_watcher(self) -> None:
+        self.sole_watcher = None
+        if self.watcher_count == 1 and self._cluster_wide and self._cluster_wide[0].state.plain:
+            self.sole_watcher = self._cluster_wide[0]
 
     def watchers(self) -> list[Watcher]:
         """Return all registered watchers in a fixed order."""
