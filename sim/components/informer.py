@@ -48,6 +48,8 @@ class Informer(Generic[T]):
         self._selector = selector
         self._process = process
         self._handlers: list[Callable[[str, T, T | None], object]] = []
+        """Who hears of everything but updates of objects that nobody owns, and of these below."""
+        self._update_handlers: list[Callable[[str, T, T | None], object]] = []
         self._failure_count = 0
         self.resource = resource
         self.objects: dict[Key, T] = {}
@@ -57,9 +59,17 @@ class Informer(Generic[T]):
         self.relist_count = 0
         self.event_count = 0
 
-    def add_handler(self, handler: Callable[[str, T, T | None], object]) -> None:
-        """Register a handler; before `start`."""
+    def add_handler(
+        self, handler: Callable[[str, T, T | None], object], *, plain_updates: bool = True
+    ) -> None:
+        """Register a handler; before `start`.
+
+        Without ``plain_updates`` it is not told MODIFIED of an object that had no owner and has
+        none: heartbeats are such, and who looks after owners need not be called for them.
+        """
         self._handlers.append(handler)
+        if plain_updates:
+            self._update_handlers.append(handler)
 
     def get(self, namespace: str, name: str) -> T | None:
         """Return the cached object, or None."""
@@ -99,7 +109,6 @@ class Informer(Generic[T]):
 
     def _deliver(self, events: list[WatchEvent]) -> None:
         objects = self.objects
-        handlers = self._handlers
         for event in events:
             new = cast(T, event.new)
             kind = event.type
@@ -110,12 +119,14 @@ class Informer(Generic[T]):
                 objects[event.key] = new
                 kind = "ADDED" if old is None else "MODIFIED"
             self.revision = event.revision
-            for handler in handlers:
-                handler(kind, new, old)
+            self._handle(kind, new, old)
         self.event_count += len(events)
 
     def _handle(self, kind: str, new: T, old: T | None) -> None:
-        for handler in self._handlers:
+        handlers = self._handlers
+        if kind == "MODIFIED" and new.owner is None and (old is None or old.owner is None):
+            handlers = self._update_handlers
+        for handler in handlers:
             handler(kind, new, old)
 
     def _closed(self, reason: str) -> None:
