@@ -33,11 +33,15 @@ def flow_hash(schema: str, distinguisher: str) -> int:
 def deal_hand(hash_value: int, queue_count: int, hand_size: int) -> list[int]:
     """Deal a hand of distinct queues from a deck of ``queue_count`` (mixed-radix digits)."""
     hand: list[int] = []
+    in_order: list[int] = []
     for index in range(hand_size):
-        hash_value, card = divmod(hash_value, queue_count - index)
-        for other in sorted(hand):
-            if card >= other:
-                card += 1
+        card = hash_value % (queue_count - index)
+        hash_value //= queue_count - index
+        place = 0
+        while place < len(in_order) and card >= in_order[place]:
+            card += 1  # what has been dealt is not in the deck any more
+            place += 1
+        in_order.insert(place, card)
         hand.append(card)
     return hand
 
