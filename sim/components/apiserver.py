@@ -62,6 +62,8 @@ _ADOPT_RETRY_SECONDS: Final = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
 _answer: Final = answer
 """A name of its own: compiled code looks up what it has imported at every use."""
+_NO_WAIT: Final[Any] = 0.0
+"""One object for all the rows of requests that have not waited, most of them."""
 _SOME_NAMESPACE: Final = "*"
 """Stands for all namespaces where no flow schema tells them apart."""
 
@@ -92,6 +94,7 @@ class APIServer:
         queue.saving_half_count = law.crowd_saving_half_count
         self._run_queue = queue
         self._submit = queue.submit
+        self._then_respond = self._respond
         self._garbage = GarbageCollector(law, queue)
         watching = watch_law or WatchLaw()
         network_seconds = params.network_seconds
@@ -495,7 +498,7 @@ class APIServer:
         if seconds >= 0.0:
             self._respond(request, seconds)
         else:
-            self.run(demand_seconds, self._respond, request)
+            self.run(demand_seconds, self._then_respond, request)
 
     def refuse(self, request: Request, code: int) -> None:
         """Answer with an error that needs no storage."""
@@ -518,12 +521,13 @@ class APIServer:
         network = self.fanout.network_seconds
         server_seconds = now - request.arrived_seconds
         request.execution_seconds = server_seconds - request.queue_wait_seconds
+        limiter_seconds, queue_seconds = request.limiter_wait_seconds, request.queue_wait_seconds
         self._rows.append_sharing(
             (
                 route.facts_number(request.code),
                 request.submitted_seconds,
-                request.limiter_wait_seconds,
-                request.queue_wait_seconds,
+                limiter_seconds if limiter_seconds != 0.0 else _NO_WAIT,
+                queue_seconds if queue_seconds != 0.0 else _NO_WAIT,
                 server_seconds,
                 now + network - request.submitted_seconds,
                 request.response_bytes,

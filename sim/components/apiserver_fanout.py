@@ -48,7 +48,7 @@ _PARK_SECONDS: Final = 0.22
 go_cpu_classes_gc_mark_dedicated, 4.24 s of one processor in 19 collections."""
 
 
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(free_list_len=1)
 class _Delivery:
     """Events on their way to one watcher, in one step."""
 
@@ -119,8 +119,11 @@ class Fanout:
         self._parked = False
         self._parked_watchers: dict[Watcher, None] = {}
         self._then_filled = self._filled
+        self._then_sent = self._sent
+        self._then_arrived = self._arrived
+        self._then_decoded = self._decoded
         self._then_express_arrived = self._express_arrived
-        """Bound once: both are called for every commit."""
+        """Bound once: they are called for every commit."""
         self.on_evict: Callable[[Watcher, str], object] = lambda _watcher, _reason: None
 
     def cache(self, resource: str) -> WatchCache:
@@ -296,7 +299,7 @@ class Fanout:
     # ---------------------------------------------------------------------------- dispatch
 
     def _dispatch(self, cache: WatchCache, events: list[WatchEvent]) -> None:
-        batch = Batch(cache, events, self._engine.now)
+        batch = Batch(events, self._engine.now)
         sole = cache.sole_watcher
         if sole is not None:
             self._send_all(sole, events, batch)
@@ -354,8 +357,10 @@ class Fanout:
             return
         chunk_count = self.run_queue.limit_count * _CHUNKS_PER_LANE_COUNT
         size = -(-len(targets) // chunk_count)
-        for start in range(0, len(targets), size):
+        start = 0
+        while start < len(targets):
             self._enqueue(targets[start : start + size], batch)
+            start += size
 
     def _enqueue(self, chunk: list[Watcher], batch: Batch) -> None:
         batch.open_count += 1
@@ -369,8 +374,11 @@ class Fanout:
     def _submit(self, chunk: list[Watcher], batch: Batch) -> None:
         demand = partial(self._charged_demand, chunk)
         # The dispatcher puts into the channel of each watcher, whose goroutine runs next.
-        submit = self.run_queue.submit_handed if len(chunk) == 1 else self.run_queue.submit
-        submit(demand, self._sent, (self.generation, batch, chunk))
+        work = (self.generation, batch, chunk)
+        if len(chunk) == 1:
+            self.run_queue.submit_handed(demand, self._then_sent, work)
+        else:
+            self.run_queue.submit(demand, self._then_sent, work)
 
     def _expressed(
         self, watcher: Watcher, state: WatcherState, events: list[WatchEvent], batch: Batch
@@ -452,9 +460,7 @@ class Fanout:
 
     def _send_pending(self, watcher: Watcher) -> None:
         """Go on sending to a watcher that had to wait."""
-        cache = self.cache(watcher.resource)
-        batch = Batch(cache, watcher.state.pending, self._engine.now)
-        self._enqueue_chunks([watcher], batch)
+        self._enqueue_chunks([watcher], Batch(watcher.state.pending, self._engine.now))
 
     def _blocked(self, watcher: Watcher) -> None:
         """Give a watcher whose channel is full what is left of the dispatcher's patience."""
@@ -503,7 +509,7 @@ class Fanout:
             state = watcher.state
             due_seconds = max(due_seconds, state.due_seconds)
         if due_seconds > self._engine.now:
-            self._engine.at(due_seconds, self._arrived, (batch, arrivals))
+            self._engine.at(due_seconds, self._then_arrived, (batch, arrivals))
         else:
             self._arrived((batch, arrivals))
 
@@ -534,7 +540,7 @@ class Fanout:
 
     def write_row(self, batch: Batch) -> None:
         """Append the facts of a batch whose deliveries have all arrived."""
-        cache = batch.cache
+        cache = self.cache(batch.resource)
         if batch.revision > cache.delivered_revision:
             cache.delivered_revision = batch.revision
         resource, event_count, delivery_count = self._last_row_batch
@@ -544,15 +550,10 @@ class Fanout:
             or delivery_count != batch.delivery_count
         ):
             self._learn_row(cache.resource, batch.event_count, batch.delivery_count)
-        self._rows.append_sharing(
-            (
-                self._last_row_number,
-                batch.time_seconds,
-                batch.cache_seconds,
-                batch.first_seconds,
-                batch.last_seconds,
-            )
-        )
+        first: Any = batch.first_seconds
+        last: Any = first if batch.last_seconds == batch.first_seconds else batch.last_seconds
+        row = (self._last_row_number, batch.time_seconds, batch.cache_seconds, first, last)
+        self._rows.append_sharing(row)  # first and last are most often one object
 
     def _learn_row(self, resource: str, event_count: int, delivery_count: int) -> None:
         self._last_row_batch = (resource, event_count, delivery_count)
@@ -575,10 +576,11 @@ class Fanout:
             watcher.deliver(events)
             return
         state.decoding = True
-        demand = self.law.client_decode_seconds * len(events)
-        watcher.process.run(demand, self._decoded, (watcher, state, events))
+        demand = self.law.client_decode_seconds * float(len(events))
+        process: HostProcess = watcher.process
+        process.run(demand, self._then_decoded, (watcher, state, events))
 
-    def _decoded(self, argument: tuple[Watcher, Any, list[WatchEvent]]) -> None:
+    def _decoded(self, argument: tuple[Watcher, WatcherState, list[WatchEvent]]) -> None:
         watcher, state, events = argument
         state.decoding = False
         for event in events:

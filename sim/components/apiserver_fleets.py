@@ -8,7 +8,7 @@ fleet is told when each member gets them.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,18 @@ from mypy_extensions import mypyc_attr
 
 from sim.base.api_object import APIObject, Key
 from sim.components.ports import FleetWatcher, WatchEvent
-from sim.components.watch_cache import WatchCache, retyped
+from sim.components.watch_cache import retyped
 from sim.engine.engine import Engine
 from sim.engine.host import Host
 
 if TYPE_CHECKING:
     from sim.components.apiserver_fanout import Fanout
 
+_Start = tuple[
+    int, "Batch", FleetWatcher, list[WatchEvent], npt.NDArray[np.bool_], int, float, int
+]
+"""Of a fan-out to a whole fleet: generation, batch, fleet, events, members, how many, CPU seconds
+of each, lanes."""
 
 ROOMY_LANES_DIVISOR: Final = 4
 """On a host with eight cores or more a fan-out to a fleet keeps a quarter of the processors busy
@@ -33,13 +38,14 @@ ROOMY_LANES_DIVISOR: Final = 4
 class Batch:
     """The deliveries of one batch of one resource, until the last has arrived."""
 
-    __slots__ = ("cache", "cache_seconds", "delivery_count", "event_count", "first_seconds",
-                 "last_seconds", "open_count", "revision", "time_seconds")  # fmt: skip
+    __slots__ = ("cache_seconds", "delivery_count", "event_count", "first_seconds",
+                 "last_seconds", "open_count", "resource", "revision",
+                 "time_seconds")  # fmt: skip
 
-    def __init__(self, cache: WatchCache, events: list[WatchEvent], now_seconds: float) -> None:
+    def __init__(self, events: list[WatchEvent], now_seconds: float) -> None:
         newest = events[-1]
-        self.cache = cache
         self.time_seconds = newest.commit_seconds
+        self.resource = newest.resource
         self.revision = newest.revision
         self.event_count = len(events)
         self.cache_seconds = now_seconds - newest.commit_seconds
@@ -93,11 +99,10 @@ class FleetFanout:
             members: which of them: (n_members,) bool.
             known: the state that they had seen.
         """
-        cache = self._fanout.cache(fleet.resource)
-        events = cache.difference(known, self._engine.now)
+        events = self._fanout.cache(fleet.resource).difference(known, self._engine.now)
         if not events:
             return
-        batch = Batch(cache, events, self._engine.now)
+        batch = Batch(events, self._engine.now)
         wanted = members & fleet.connected & (fleet.replica_index == self._index)
         if fleet.mode == "all":
             self.dispatch_all(fleet, events, batch, wanted)
@@ -203,13 +208,15 @@ class FleetFanout:
             return
         batch.delivery_count += count * len(events)
         batch.open_count += 1
-        each = sum(self._law.deliver(event.new.size_bytes) for event in events)
+        each = 0.0
+        for event in events:
+            each += self._law.deliver(event.new.size_bytes)
         each -= (len(events) - 1) * self._law.deliver_wake_seconds
         lanes = self._run_queue.limit_count
         if self._host.roomy:
             lanes = -(-lanes // ROOMY_LANES_DIVISOR)
-        share = self._fanout.garbage.charge(each * count) / lanes
-        start = (self._fanout.generation, batch, fleet, events, mask, count, each, lanes)
+        share = self._fanout.garbage.charge(each * float(count)) / float(lanes)
+        start: _Start = (self._fanout.generation, batch, fleet, events, mask, count, each, lanes)
         for lane in range(lanes):
             if self._run_queue.occupy(share, long=True):
                 if lane == 0:
@@ -231,12 +238,12 @@ class FleetFanout:
             found = self._members[id(fleet)] = _Members(connected, replicas, mask)
         return found
 
-    def _start_share(self, start: Any, share_seconds: float) -> float:
+    def _start_share(self, start: _Start, share_seconds: float) -> float:
         if start[0] == self._fanout.generation:
             self._forecast(start, share_seconds)
         return share_seconds
 
-    def _forecast(self, start: Any, share_seconds: float) -> None:
+    def _forecast(self, start: _Start, share_seconds: float) -> None:
         _, batch, fleet, events, mask, count, each, lanes = start
         host = self._host
         runnable = host.running_count + lanes

@@ -36,9 +36,9 @@ _SAVING_WEIGHT: Final = 0.02
 class RunQueue:
     """The goroutines of one process."""
 
-    __slots__ = ("_host", "_monitor", "_process", "_queue", "_then_again", "_then_done", "_woken",
-                 "busy_count", "limit_count", "preempted_count", "saving_half_count",
-                 "saving_ratio", "wait_count")  # fmt: skip
+    __slots__ = ("_host", "_monitor", "_process", "_queue", "_then_again", "_then_done",
+                 "_then_resume", "_woken", "busy_count", "limit_count", "preempted_count",
+                 "saving_half_count", "saving_ratio", "wait_count")  # fmt: skip
 
     def __init__(self, process: HostProcess, monitor: Stream) -> None:
         self._process = process
@@ -46,6 +46,7 @@ class RunQueue:
         self._host = process.host
         self._then_done = self._done
         self._then_again = self._again
+        self._then_resume = self._resume
         self._queue: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
         self._woken: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
         cores = process.host.core_count
@@ -146,7 +147,7 @@ class RunQueue:
     def _again(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         demand_seconds, then, argument = work
         self.preempted_count += 1
-        self.submit(partial(self._resume, demand_seconds), then, argument)
+        self.submit(partial(self._then_resume, demand_seconds), then, argument)
 
     def _resume(self, demand_seconds: float) -> float:
         self.preempted_count -= 1

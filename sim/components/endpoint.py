@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sim.base.api_object import APIObject, Key
 from sim.components import registry
 from sim.components.apiserver import APIServer
-from sim.components.ports import Caller, FleetWatcher, Request, Watcher, answer
+from sim.components.ports import Balancer, Caller, FleetWatcher, Request, Watcher, answer
 from sim.engine.engine import Engine
 
 _CONNECTION_REFUSED_CODE: Final = 503
@@ -24,7 +24,7 @@ _RECONNECT_SECONDS: Final = 1.2
 """Mean of client-go's first back-off, 0.8 s with full jitter, for all members at once."""
 
 
-class LoadBalancer:
+class LoadBalancer(Balancer):
     """Implements `ports.APIEndpoint` over one or more replicas."""
 
     def __init__(self, engine: Engine, replicas: list[APIServer]) -> None:

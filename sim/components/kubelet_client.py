@@ -8,7 +8,7 @@ that priority and fairness tells flows apart by.
 from __future__ import annotations
 
 from sim.components.client import RETRY_COUNT_MAX
-from sim.components.ports import APIEndpoint, Caller, Request
+from sim.components.ports import APIEndpoint, Balancer, Caller, Request
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 
@@ -67,6 +67,10 @@ class FleetIdentities:
         spends_cpu = process is not None and cpu_per_request_seconds > 0.0
         self.sender = self._send_from_process if spends_cpu else endpoint.send
         """Puts a request on the network, after the CPU it costs where that is modelled."""
+        self.balancer: Balancer | None = None
+        """Where the sender puts requests at once, if that is such an endpoint."""
+        if isinstance(endpoint, Balancer) and not spends_cpu:
+            self.balancer = endpoint
         self.members: list[NodeIdentity] = []
         self.rejected_count = 0
 
@@ -88,6 +92,7 @@ class FleetClient:
         self._members = identities.members
         self._engine = identities.engine
         self._send = identities.sender
+        self._balancer = identities.balancer
         self._tokens: list[float] = []
         self._last_seconds: list[float] = []
         self.qps = qps
@@ -122,4 +127,7 @@ class FleetClient:
                 request.limiter_wait_seconds = wait_seconds
                 self._engine.after(wait_seconds, self._send, request)
                 return
-        self._send(request)
+        if self._balancer is not None:
+            self._balancer.send(request)
+        else:
+            self._send(request)

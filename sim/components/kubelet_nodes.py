@@ -77,6 +77,9 @@ class NodeLoops:
         self._status_stream = context.engine.stream("kubelet/node-status")
         params = context.params
         self._jitter_ratio = params.heartbeat_jitter_ratio
+        self._report_seconds = params.node_status_report_seconds
+        self._update_seconds = params.node_status_update_seconds
+        self._gets_status = params.node_status_get
         self._renew_seconds = params.node_lease_duration_seconds * params.node_lease_renew_ratio
         self.status_due_seconds = np.full(capacity, np.inf)
         """When each node reports its status next: (n_nodes,) float64."""
@@ -90,6 +93,8 @@ class NodeLoops:
         self._register_counts: list[int] = []
         self._then_renew = self._renew
         self._then_renewed = self._renewed
+        self._then_report = self._report
+        self._then_reported = self._reported
         """Bound once: they are called for every heartbeat."""
         self.lease_count = 0
         self.lease_failure_count = 0
@@ -181,10 +186,10 @@ class NodeLoops:
     def _arm_status(self, node: int, delay_seconds: float) -> None:
         engine = self._engine
         self.status_due_seconds[node] = engine.now + delay_seconds
-        self._status_calls[node] = engine.call_later(delay_seconds, self._report, node)
+        self._status_calls[node] = engine.call_later(delay_seconds, self._then_report, node)
 
     def _report(self, node: int) -> None:
-        if self._context.params.node_status_get:
+        if self._gets_status:
             name = self._context.names[node]
             request = Request("get", "nodes", "", name, list_mode="cache", then=self._got)
             self._heartbeat.submit(node, request)
@@ -204,7 +209,7 @@ class NodeLoops:
             node,
             Request(
                 "patch", "nodes", "", context.names[node], subresource="status",
-                mutate=status.apply, then=self._reported,
+                mutate=status.apply, then=self._then_reported,
             ),
         )  # fmt: skip
 
@@ -216,15 +221,13 @@ class NodeLoops:
             call is not None and self.status_due_seconds[node] > self._engine.now
         ):
             return  # stopped meanwhile, or another report is planned already
-        params = context.params
-        delay_seconds = params.node_status_report_seconds
+        delay_seconds = self._report_seconds
         if self._changed[node]:
             delay_seconds *= 0.5 + self._status_stream.uniform()
         if not request.ok:
-            delay_seconds = params.node_status_update_seconds
-        tick = params.node_status_update_seconds * (
-            1.0 + params.heartbeat_jitter_ratio * self._status_stream.uniform()
-        )
+            delay_seconds = self._update_seconds
+        jitter = 1.0 + self._jitter_ratio * self._status_stream.uniform()
+        tick = self._update_seconds * jitter
         self._arm_status(node, tick * ceil(delay_seconds / tick))
 
     def change(self, node: int, ready: bool) -> None:

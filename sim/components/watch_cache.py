@@ -16,6 +16,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from mypy_extensions import i64
+
 from sim.base.api_object import APIObject, Key
 from sim.components.ports import FleetWatcher, Watcher, WatchEvent
 
@@ -39,10 +41,10 @@ class Ring:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.capacity_count = LOWER_BOUND_CAPACITY_COUNT
+        self.capacity_count: i64 = LOWER_BOUND_CAPACITY_COUNT
         self._buffer: list[WatchEvent | None] = [None] * self.capacity_count
-        self._start = 0
-        self._end = 0
+        self._start: i64 = 0
+        self._end: i64 = 0
         self._late_seconds = -EVENT_FRESH_SECONDS
         """When the event in the ring's last quarter that was looked at last was committed."""
         self.evicted_revision = 0
@@ -264,7 +266,7 @@ class WatchCache:
 
     def channel_size(self, watcher: Watcher) -> int:
         """Return how many events the server buffers for a watcher (facts c.3)."""
-        suggested = math.ceil(self.ring.capacity_count / EVENT_FRESH_SECONDS)
+        suggested = math.ceil(int(self.ring.capacity_count) / EVENT_FRESH_SECONDS)
         if self.resource not in _INDEXED_RESOURCES:
             limit = _CHANNEL_WITHOUT_INDEX_COUNT
         elif watcher.field_node_name:
