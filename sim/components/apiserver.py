@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from mypy_extensions import i64
 
 from sim.base.api_object import RESOURCE_TYPES, APIObject, Key
 from sim.components import registry
@@ -443,8 +444,8 @@ class APIServer:
         """Draw by how much a job's CPU differs from its mean; in long jobs it evens out."""
         if demand_seconds > SCATTERED_SECONDS:
             demand_seconds = SCATTERED_SECONDS
-        factor = self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
-        return demand_seconds * (factor - 1.0)
+        place: i64 = i64(self._scatter_draws.uniform() * SCATTER_COUNT)
+        return demand_seconds * (self._scatter[place] - 1.0)
 
     def _charged(self, demand_seconds: float) -> float:
         """Return the CPU of a piece of work with what the process makes it do besides."""
@@ -521,13 +522,17 @@ class APIServer:
         network = self.fanout.network_seconds
         server_seconds = now - request.arrived_seconds
         request.execution_seconds = server_seconds - request.queue_wait_seconds
-        limiter_seconds, queue_seconds = request.limiter_wait_seconds, request.queue_wait_seconds
+        limiter_seconds = queue_seconds = _NO_WAIT
+        if request.limiter_wait_seconds != 0.0:
+            limiter_seconds = request.limiter_wait_seconds
+        if request.queue_wait_seconds != 0.0:
+            queue_seconds = request.queue_wait_seconds
         self._rows.append_sharing(
             (
                 route.facts_number(request.code),
                 request.submitted_seconds,
-                limiter_seconds if limiter_seconds != 0.0 else _NO_WAIT,
-                queue_seconds if queue_seconds != 0.0 else _NO_WAIT,
+                limiter_seconds,
+                queue_seconds,
                 server_seconds,
                 now + network - request.submitted_seconds,
                 request.response_bytes,

@@ -70,6 +70,17 @@ class _Delivery:
         """Whether the client's CPU for them is part of the way."""
 
 
+@mypyc_attr(free_list_len=1)
+class _Fill:
+    """Events on their way into the caches."""
+
+    __slots__ = ("events", "generation")
+
+    def __init__(self, generation: int, events: list[WatchEvent]) -> None:
+        self.generation = generation
+        self.events = events
+
+
 class Fanout:
     """Cache fill and watch delivery of one replica."""
 
@@ -94,9 +105,6 @@ class Fanout:
         self.caches: dict[str, WatchCache] = {}
         self._last_cache: WatchCache | None = None
         """The cache looked for last."""
-        self._last_row_batch: tuple[str, int, int] = ("", 0, 0)
-        self._last_row_number = 0
-        """How rows name these (resource, events, deliveries): most often those of the next row."""
         self.filled_revision = 0
         """Newest revision that the fill stream has brought."""
         self.generation = 0
@@ -179,15 +187,15 @@ class Fanout:
         if watched or self._waiting:
             demand = self.garbage.charge(demand)
             if self.run_queue.occupy(demand):
-                self._engine.after(demand, self._then_filled, (self.generation, events))
+                self._engine.after(demand, self._then_filled, _Fill(self.generation, events))
                 return
             events = list(events)  # more may join them, and others may hold the same list
             begin = partial(self._begin_fill, events, demand)
-            self.run_queue.submit(begin, self._then_filled, (self.generation, events))
+            self.run_queue.submit(begin, self._then_filled, _Fill(self.generation, events))
         else:
             # Nobody waits for these events: their work rides on that of the next request.
             self.debt_seconds += demand
-            self._filled((self.generation, events))
+            self._filled(_Fill(self.generation, events))
 
     def _begin_fill(self, events: list[WatchEvent], demand: float) -> float:
         """Take along what has arrived while the fill waited for a processor."""
@@ -211,10 +219,10 @@ class Fanout:
                 demand += law.encode_seconds + law.encode_seconds_per_byte * size
         return demand, watched
 
-    def _filled(self, argument: tuple[int, list[WatchEvent]]) -> None:
-        generation, events = argument
-        if generation != self.generation:
+    def _filled(self, fill: _Fill) -> None:
+        if fill.generation != self.generation:
             return
+        events = fill.events
         self.facts.batch(events)
         self.event_count += len(events)
         if len(events) == 1:
@@ -421,7 +429,7 @@ class Fanout:
         self.note_arrival(work.batch)
         if not watcher.closed:
             self.delivery_count += len(events)
-            watcher.deliver(events)
+            watcher.hand_over(events)
 
     def _charged_demand(self, chunk: list[Watcher]) -> float:
         return self.garbage.charge(self._demand(chunk))
@@ -456,11 +464,7 @@ class Fanout:
         watchers, self._parked_watchers = self._parked_watchers, {}
         for watcher in watchers:
             if not watcher.closed and watcher.state.pending:
-                self._send_pending(watcher)
-
-    def _send_pending(self, watcher: Watcher) -> None:
-        """Go on sending to a watcher that had to wait."""
-        self._enqueue_chunks([watcher], Batch(watcher.state.pending, self._engine.now))
+                self._enqueue_chunks([watcher], Batch(watcher.state.pending, self._engine.now))
 
     def _blocked(self, watcher: Watcher) -> None:
         """Give a watcher whose channel is full what is left of the dispatcher's patience."""
@@ -522,7 +526,7 @@ class Fanout:
             self.delivery_count += len(events)
             state: WatcherState = watcher.state
             if watcher.process is None and state.joined:
-                watcher.deliver(events)
+                watcher.hand_over(events)
                 continue
             state.inbox.extend(events)
             for event in events:
@@ -543,22 +547,21 @@ class Fanout:
         cache = self.cache(batch.resource)
         if batch.revision > cache.delivered_revision:
             cache.delivered_revision = batch.revision
-        resource, event_count, delivery_count = self._last_row_batch
         if (
-            resource is not cache.resource
-            or event_count != batch.event_count
-            or delivery_count != batch.delivery_count
+            cache.row_event_count != batch.event_count
+            or cache.row_delivery_count != batch.delivery_count
         ):
-            self._learn_row(cache.resource, batch.event_count, batch.delivery_count)
+            self._learn_row(cache, batch)
         first: Any = batch.first_seconds
         last: Any = first if batch.last_seconds == batch.first_seconds else batch.last_seconds
-        row = (self._last_row_number, batch.time_seconds, batch.cache_seconds, first, last)
+        row = (cache.row_number, batch.time_seconds, batch.cache_seconds, first, last)
         self._rows.append_sharing(row)  # first and last are most often one object
 
-    def _learn_row(self, resource: str, event_count: int, delivery_count: int) -> None:
-        self._last_row_batch = (resource, event_count, delivery_count)
-        shared = (resource, self._index, event_count, delivery_count)
-        self._last_row_number = self._rows.share(shared)
+    def _learn_row(self, cache: WatchCache, batch: Batch) -> None:
+        cache.row_event_count = batch.event_count
+        cache.row_delivery_count = batch.delivery_count
+        shared = (cache.resource, self._index, batch.event_count, batch.delivery_count)
+        cache.row_number = self._rows.share(shared)
 
     def joined(self, watcher: Watcher) -> None:
         """Deliver what came between a watcher's registration and its initial state."""
@@ -573,7 +576,7 @@ class Fanout:
         state.inbox = []
         if watcher.process is None:
             state.unread_bytes = 0
-            watcher.deliver(events)
+            watcher.hand_over(events)
             return
         state.decoding = True
         demand = self.law.client_decode_seconds * float(len(events))
@@ -588,9 +591,9 @@ class Fanout:
         if state.stalled and state.unread_bytes <= _WINDOW_BYTES and not watcher.closed:
             state.stalled = False
             if state.pending:
-                self._send_pending(watcher)
+                self._enqueue_chunks([watcher], Batch(state.pending, self._engine.now))
         if watcher.closed or watcher.state is not state:
             return
-        watcher.deliver(events)
+        watcher.hand_over(events)
         if state.inbox and not state.decoding:
             self._decode(watcher)

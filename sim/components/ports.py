@@ -323,6 +323,10 @@ class Watcher:
         self.replica: Any = None
         self.state: Any = None
 
+    def hand_over(self, events: list[WatchEvent]) -> None:
+        """Give the client what has reached it; kinds of watchers that know theirs call it so."""
+        self.deliver(events)
+
 
 class FleetWatcher:
     """The watches of n identical agents, held as one.

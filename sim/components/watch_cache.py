@@ -168,8 +168,8 @@ class WatchCache:
     __slots__ = (
         "_by_name", "_by_namespace", "_by_node", "_cluster_wide", "backlog",
         "delivered_revision", "fleets",
-        "initialized", "objects", "resource", "revision", "ring", "size_bytes", "sole_watcher",
-        "watcher_count",
+        "initialized", "objects", "resource", "revision", "ring", "row_delivery_count",
+        "row_event_count", "row_number", "size_bytes", "sole_watcher", "watcher_count",
     )  # fmt: skip
 
     def __init__(self, resource: str) -> None:
@@ -191,6 +191,11 @@ class WatchCache:
         self._by_name: dict[Key, list[Watcher]] = {}
         self._by_node: dict[str, list[Watcher]] = {}
         self.watcher_count = 0
+        self.row_number = 0
+        """How rows of deliveries name this resource, replica and these numbers, those of the last
+        row and most often of the next."""
+        self.row_event_count = 0
+        self.row_delivery_count = 0
         self.sole_watcher: Watcher | None = None
         """The only watcher, if that sees every event as it is."""
 

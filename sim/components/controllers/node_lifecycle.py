@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from sim.base.api_object import NEVER, APIObject, Key
-from sim.base.objects import Lease, Node, Taint
+from sim.base.objects import Node, Taint
 from sim.components.controllers.base import (
     ERROR,
     OK,
@@ -24,6 +24,7 @@ from sim.components.controllers.base import (
 )
 from sim.components.controllers.node_lifecycle_params import NodeLifecycleParams
 from sim.components.controllers.node_pods import NodePods
+from sim.components.informer import Listener
 from sim.components.ports import Request
 from sim.engine.engine import Event
 from sim.engine.tasks import Task
@@ -116,15 +117,12 @@ class NodeLifecycleController(Controller):
         self._polling = False
         self._all_disrupted = False
         self._nodes.add_handler(self._node_changed)
-        context.informer("leases").add_handler(self._lease_changed)
+        context.informer("leases").add_listener(_LeaseListener(self))
 
     # what the informers say
 
-    def _lease_changed(self, kind: str, new: Lease, old: Lease | None) -> None:
-        if kind != "DELETED" and new.namespace == "kube-node-lease":
-            self._note_news(new.name)
-
-    def _note_news(self, name: str) -> None:
+    def note_news(self, name: str) -> None:
+        """Have the next pass stamp a node."""
         seen = self._seen.get(name)
         if seen is None:
             seen = _Seen(name)
@@ -153,7 +151,7 @@ class NodeLifecycleController(Controller):
                               f" {name} from Controller")  # fmt: skip
             return
         if old is None or old.heartbeat_seconds != new.heartbeat_seconds or old.ready != new.ready:
-            self._note_news(name)
+            self.note_news(name)
         if new.ready != "True" or any(taint.effect == "NoExecute" for taint in new.taints):
             self._unhealthy[name] = None
         else:
@@ -463,6 +461,18 @@ class NodeLifecycleController(Controller):
         for seen in everybody:
             seen.stamp_seconds = now
         self._batches = [(now, everybody)]
+
+
+class _LeaseListener(Listener):
+    """Hears of the heartbeats."""
+
+    def __init__(self, controller: NodeLifecycleController) -> None:
+        self._controller = controller
+
+    def changed(self, kind: str, new: APIObject, old: APIObject | None) -> None:
+        """A node is alive."""
+        if kind != "DELETED" and new.namespace == "kube-node-lease":
+            self._controller.note_news(new.name)
 
 
 def _has_reported(node: Node) -> bool:
