@@ -63,8 +63,9 @@ _ADOPT_RETRY_SECONDS: Final = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
 _answer: Final = answer
 """A name of its own: compiled code looks up what it has imported at every use."""
-_NO_WAIT: Final[Any] = 0.0
-"""One object for all the rows of requests that have not waited, most of them."""
+_NO_WAIT: Final[Any] = float("0")
+"""One object for all the rows of requests that have not waited, most of them; a literal would be
+made anew for each."""
 _SOME_NAMESPACE: Final = "*"
 """Stands for all namespaces where no flow schema tells them apart."""
 
@@ -535,7 +536,7 @@ class APIServer:
                 queue_seconds,
                 server_seconds,
                 now + network - request.submitted_seconds,
-                request.response_bytes,
+                route.one_number(request.response_bytes),
             )
         )
         request.ticket = None  # a ticket knows its request: no cycle is left behind
