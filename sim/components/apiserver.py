@@ -280,7 +280,7 @@ class APIServer:
             not route.wide
             and not (
                 route.mutating
-                and route.cache.watcher_count + len(route.cache.fleets) > 0
+                and route.cache.may_be_wide
                 and self._widths.is_wide_write(route.cache, request)
             )
             and self._light

@@ -128,7 +128,7 @@ class RunQueue:
         return (
             self.busy_count < self.limit_count
             and (long or demand_seconds <= QUANTUM_SECONDS)
-            and self._process.occupy(demand_seconds)
+            and self._host.occupy(self._process, demand_seconds) > 0
         )
 
     def _start(self, demand_seconds: Any, then: Callable[[Any], object], argument: Any) -> None:

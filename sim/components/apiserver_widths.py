@@ -36,8 +36,6 @@ class Widths:
         """Return whether enough watches see a write for it to hold seats after its end."""
         if request.subresource == "token":
             return False
-        if not cache.fleets and cache.watcher_count < WATCHES_PER_SEAT_COUNT:
-            return False  # even if all of them see it
         key = (request.namespace, request.name)
         return cache.interested_count(key) >= WATCHES_PER_SEAT_COUNT
 

@@ -20,6 +20,7 @@ from mypy_extensions import i64
 
 from sim.base.api_object import APIObject, Key
 from sim.components.ports import FleetWatcher, Watcher, WatchEvent
+from sim.components.priority_and_fairness_formulas import WATCHES_PER_SEAT_COUNT
 
 LOWER_BOUND_CAPACITY_COUNT: Final = 100
 UPPER_BOUND_CAPACITY_COUNT: Final = 102_400
@@ -325,6 +326,11 @@ class WatchCache:
     def is_watched(self) -> bool:
         """Whether an event of this resource can interest anybody."""
         return self.watcher_count > 0 or bool(self.fleets)
+
+    @property
+    def may_be_wide(self) -> bool:
+        """Whether enough watches for a second seat may see one write."""
+        return self.watcher_count >= WATCHES_PER_SEAT_COUNT or len(self.fleets) > 0
 
     def interested_count(self, key: Key) -> int:
         """Return how many watchers count for the seats of a write to ``key`` (facts b.3).
