@@ -20,7 +20,7 @@ from mypy_extensions import mypyc_attr
 NEVER = -1.0
 """A time that has not come yet."""
 
-_NO_LABELS: Mapping[str, str] = {}
+NO_LABELS: Mapping[str, str] = {}
 
 
 class ResourceType(NamedTuple):
@@ -112,8 +112,8 @@ class APIObject:
     resource_version: int = 0
     """Revision of the commit that wrote this version; 0 before the first."""
     generation: int = 1
-    labels: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
-    annotations: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    annotations: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     owner: OwnerReference | None = None
     finalizers: tuple[str, ...] = ()
     creation_seconds: float = NEVER

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
-from sim.base.api_object import NEVER, APIObject
+from sim.base.api_object import NEVER, NO_LABELS, APIObject, OwnerReference, WholeKey
 from sim.base.pod_template import PodTemplate
 
 
@@ -138,14 +138,59 @@ class Node(APIObject):
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False, init=False)
 class Lease(APIObject):
-    """A Lease (node heartbeat or leader election)."""
+    """A Lease (node heartbeat or leader election).
+
+    Its `__init__` is written out, so that compiled code makes one, at every heartbeat, without
+    asking Python.
+    """
 
     holder: str = ""
     renew_seconds: float = NEVER
     duration_seconds: float = 40.0
     transition_count: int = 0
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        namespace: str = "",
+        uid: int = 0,
+        resource_version: int = 0,
+        generation: int = 1,
+        labels: Mapping[str, str] = NO_LABELS,
+        annotations: Mapping[str, str] = NO_LABELS,
+        owner: OwnerReference | None = None,
+        finalizers: tuple[str, ...] = (),
+        creation_seconds: float = NEVER,
+        deletion_seconds: float = NEVER,
+        size_bytes: int = 0,
+        manifest: Mapping[str, Any] | None = None,
+        stored_key: WholeKey = None,
+        holder: str = "",
+        renew_seconds: float = NEVER,
+        duration_seconds: float = 40.0,
+        transition_count: int = 0,
+    ) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.uid = uid
+        self.resource_version = resource_version
+        self.generation = generation
+        self.labels = labels
+        self.annotations = annotations
+        self.owner = owner
+        self.finalizers = finalizers
+        self.creation_seconds = creation_seconds
+        self.deletion_seconds = deletion_seconds
+        self.size_bytes = size_bytes
+        self.manifest = manifest
+        self.stored_key = stored_key
+        self.holder = holder
+        self.renew_seconds = renew_seconds
+        self.duration_seconds = duration_seconds
+        self.transition_count = transition_count
 
     @property
     def resource(self) -> str:
@@ -154,13 +199,16 @@ class Lease(APIObject):
 
     def clone(self) -> Lease:
         """Return a shallow copy to change."""
-        new: Lease = Lease.__new__(Lease)
-        self._copy_metadata(new)
-        new.holder = self.holder
-        new.renew_seconds = self.renew_seconds
-        new.duration_seconds = self.duration_seconds
-        new.transition_count = self.transition_count
-        return new
+        return Lease(
+            name=self.name, namespace=self.namespace, uid=self.uid,
+            resource_version=self.resource_version, generation=self.generation,
+            labels=self.labels, annotations=self.annotations, owner=self.owner,
+            finalizers=self.finalizers, creation_seconds=self.creation_seconds,
+            deletion_seconds=self.deletion_seconds, size_bytes=self.size_bytes,
+            manifest=self.manifest, stored_key=self.stored_key, holder=self.holder,
+            renew_seconds=self.renew_seconds, duration_seconds=self.duration_seconds,
+            transition_count=self.transition_count,
+        )  # fmt: skip
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

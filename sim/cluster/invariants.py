@@ -124,6 +124,12 @@ class InvariantMonitor:
         load = self._loads.get(node.name)
         if load is None or not isinstance(node, Node):
             return
+        if (
+            load.millicores <= node.cpu_allocatable_millicores
+            and load.memory_bytes <= node.memory_allocatable_bytes
+            and load.pod_count <= node.pods_allocatable_count
+        ):
+            return
         for what, asked, offered in (
             ("millicores", load.millicores, node.cpu_allocatable_millicores),
             ("bytes of memory", load.memory_bytes, node.memory_allocatable_bytes),

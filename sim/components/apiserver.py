@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from mypy_extensions import i64
 
 from sim.base.api_object import RESOURCE_TYPES, APIObject, Key
 from sim.components import registry
@@ -32,7 +33,15 @@ from sim.components.apiserver_runqueue import QUANTUM_SECONDS, RunQueue
 from sim.components.apiserver_widths import Widths
 from sim.components.apiserver_writes import Writes
 from sim.components.etcd_process import SCATTER_COUNT, scatter_table
-from sim.components.ports import FleetWatcher, Request, Storage, Watcher, WatchEvent
+from sim.components.ports import (
+    Caller,
+    FleetWatcher,
+    Request,
+    Storage,
+    Watcher,
+    WatchEvent,
+    answer,
+)
 from sim.components.priority_and_fairness import Controller, Ticket, flow_hash
 from sim.components.priority_and_fairness_config import (
     BY_NAMESPACE,
@@ -52,6 +61,11 @@ __all__ = ["APIServer", "APIServerParams", "ReplicaGroup"]
 
 _ADOPT_RETRY_SECONDS: Final = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
+_answer: Final = answer
+"""A name of its own: compiled code looks up what it has imported at every use."""
+_NO_WAIT: Final[Any] = float("0")
+"""One object for all the rows of requests that have not waited, most of them; a literal would be
+made anew for each."""
 _SOME_NAMESPACE: Final = "*"
 """Stands for all namespaces where no flow schema tells them apart."""
 
@@ -82,6 +96,7 @@ class APIServer:
         queue.saving_half_count = law.crowd_saving_half_count
         self._run_queue = queue
         self._submit = queue.submit
+        self._then_respond = self._respond
         self._garbage = GarbageCollector(law, queue)
         watching = watch_law or WatchLaw()
         network_seconds = params.network_seconds
@@ -118,7 +133,6 @@ class APIServer:
         self._writes = Writes(self)
         self._reads = Reads(self)
         self._host = host_process.host
-        self._then_answered = self._answered
         self._awake_seconds = 0.0
         self._stalls = engine.stream(f"apiserver/{index}/stall")
         self._scatter_draws = engine.stream(f"apiserver/{index}/scatter")
@@ -230,8 +244,9 @@ class APIServer:
             self.receive(request)
 
     def _arrive(self, request: Request, route: Route, now: float) -> None:
-        if len(self._run_queue):
-            self._run_queue.note_caller(request.client, self.law.crowd_saving_ratio)
+        queue = self._run_queue
+        if queue.busy_count >= queue.limit_count and len(queue):  # else nobody waits
+            queue.note_caller(request.client, self.law.crowd_saving_ratio)
         request.arrived_seconds = now
         request.replica = self
         self.request_count += 1
@@ -247,7 +262,11 @@ class APIServer:
         if space and not self._namespaces_matter:
             space = _SOME_NAMESPACE
         client = request.client
-        user: str = client.user if self._users_matter else client.fleet_user
+        user: str
+        if isinstance(client, Caller) and not self._users_matter:  # whose fields are no look-up
+            user = client.fleet_user
+        else:
+            user = client.user if self._users_matter else client.fleet_user
         last = self._last_route
         if last is not None and last.fits(request, user, space):
             return last  # most often: heartbeats come one after another
@@ -261,7 +280,7 @@ class APIServer:
             not route.wide
             and not (
                 route.mutating
-                and route.cache.watcher_count + len(route.cache.fleets) > 0
+                and route.cache.may_be_wide
                 and self._widths.is_wide_write(route.cache, request)
             )
             and self._light
@@ -272,7 +291,7 @@ class APIServer:
         """Take a request off the network."""
         if not self.serving:
             request.code, request.result = 503, None
-            self.engine.after(self.params.network_seconds, request.client.receive, request)
+            self.engine.after(self.params.network_seconds, _answer, request)
             return
         route = self._find_route(request)
         self._arrive(request, route, self.engine.now)
@@ -325,7 +344,7 @@ class APIServer:
             cost = cost._replace(before_seconds=cost.before_seconds + extra)
         facts = (verb, resource, subresource, scope, request.client.fleet_user, level.name,
                  self.index)  # fmt: skip
-        route = Route(key, cost, handle, level, schema, cache, facts, self._rows.share(facts))
+        route = Route(key, cost, handle, level, schema, cache, facts, self._rows)
         route.byte_seconds = self.law.write_byte_seconds(verb, subresource)
         self._routes[key] = route
         return route
@@ -426,8 +445,8 @@ class APIServer:
         """Draw by how much a job's CPU differs from its mean; in long jobs it evens out."""
         if demand_seconds > SCATTERED_SECONDS:
             demand_seconds = SCATTERED_SECONDS
-        factor = self._scatter[int(self._scatter_draws.uniform() * SCATTER_COUNT)]
-        return demand_seconds * (factor - 1.0)
+        place: i64 = i64(self._scatter_draws.uniform() * SCATTER_COUNT)
+        return demand_seconds * (self._scatter[place] - 1.0)
 
     def _charged(self, demand_seconds: float) -> float:
         """Return the CPU of a piece of work with what the process makes it do besides."""
@@ -481,7 +500,7 @@ class APIServer:
         if seconds >= 0.0:
             self._respond(request, seconds)
         else:
-            self.run(demand_seconds, self._respond, request)
+            self.run(demand_seconds, self._then_respond, request)
 
     def refuse(self, request: Request, code: int) -> None:
         """Answer with an error that needs no storage."""
@@ -504,27 +523,27 @@ class APIServer:
         network = self.fanout.network_seconds
         server_seconds = now - request.arrived_seconds
         request.execution_seconds = server_seconds - request.queue_wait_seconds
+        limiter_seconds = queue_seconds = _NO_WAIT
+        if request.limiter_wait_seconds != 0.0:
+            limiter_seconds = request.limiter_wait_seconds
+        if request.queue_wait_seconds != 0.0:
+            queue_seconds = request.queue_wait_seconds
         self._rows.append_sharing(
             (
-                route.facts_number,
+                route.facts_number(request.code),
                 request.submitted_seconds,
-                request.code,
-                request.limiter_wait_seconds,
-                request.queue_wait_seconds,
+                limiter_seconds,
+                queue_seconds,
                 server_seconds,
                 now + network - request.submitted_seconds,
-                request.response_bytes,
+                route.one_number(request.response_bytes),
             )
         )
         request.ticket = None  # a ticket knows its request: no cycle is left behind
         if network + ahead_seconds > 0.0:
-            self.engine.after(network + ahead_seconds, self._then_answered, request)
+            self.engine.after(network + ahead_seconds, _answer, request)
         else:
-            request.client.receive(request)
-
-    def _answered(self, request: Request) -> None:
-        """The response has reached its client."""
-        request.client.receive(request)
+            answer(request)
 
     # ----------------------------------------------------------------------------- watches
 

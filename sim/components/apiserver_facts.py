@@ -207,9 +207,10 @@ class CommitFacts:
 
     def batch(self, events: list[WatchEvent]) -> None:
         """Write the rows of one apply batch unless another replica has already done so."""
-        if events[-1].revision <= self._last_revision:
-            return
+        newest = events[-1]
         last = self._last_revision
+        if newest.revision <= last:
+            return
         for event in events:
             if event.revision <= last:
                 continue
@@ -225,7 +226,7 @@ class CommitFacts:
                     self._node(event)
                 if self._objects.enabled:
                     self._object(event, resource)
-        self._last_revision = events[-1].revision
+        self._last_revision = newest.revision
 
     def preloaded(self, objects: list[APIObject], now_seconds: float) -> None:
         """Write the rows of objects that exist before the run begins."""

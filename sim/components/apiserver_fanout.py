@@ -16,6 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from sim.components.apiserver_facts import CommitFacts
 from sim.components.apiserver_fleets import Batch, FleetFanout
 from sim.components.apiserver_garbage import GarbageCollector
@@ -46,6 +48,39 @@ _PARK_SECONDS: Final = 0.22
 go_cpu_classes_gc_mark_dedicated, 4.24 s of one processor in 19 collections."""
 
 
+@mypyc_attr(free_list_len=1)
+class _Delivery:
+    """Events on their way to one watcher, in one step."""
+
+    __slots__ = ("batch", "decoded", "events", "generation", "watcher")
+
+    def __init__(
+        self,
+        generation: int,
+        batch: Batch,
+        watcher: Watcher,
+        events: list[WatchEvent],
+        decoded: bool,
+    ) -> None:
+        self.generation = generation
+        self.batch = batch
+        self.watcher = watcher
+        self.events = events
+        self.decoded = decoded
+        """Whether the client's CPU for them is part of the way."""
+
+
+@mypyc_attr(free_list_len=1)
+class _Fill:
+    """Events on their way into the caches."""
+
+    __slots__ = ("events", "generation")
+
+    def __init__(self, generation: int, events: list[WatchEvent]) -> None:
+        self.generation = generation
+        self.events = events
+
+
 class Fanout:
     """Cache fill and watch delivery of one replica."""
 
@@ -68,6 +103,8 @@ class Fanout:
         self.facts = CommitFacts(recorder)
         """Replaced by one shared between the replicas when a balancer joins them."""
         self.caches: dict[str, WatchCache] = {}
+        self._last_cache: WatchCache | None = None
+        """The cache looked for last."""
         self.filled_revision = 0
         """Newest revision that the fill stream has brought."""
         self.generation = 0
@@ -90,16 +127,28 @@ class Fanout:
         self._parked = False
         self._parked_watchers: dict[Watcher, None] = {}
         self._then_filled = self._filled
+        self._then_sent = self._sent
+        self._then_arrived = self._arrived
+        self._then_decoded = self._decoded
         self._then_express_arrived = self._express_arrived
-        """Bound once: both are called for every commit."""
+        """Bound once: they are called for every commit."""
         self.on_evict: Callable[[Watcher, str], object] = lambda _watcher, _reason: None
 
     def cache(self, resource: str) -> WatchCache:
         """Return the cache of a resource, made on first use."""
-        found = self.caches.get(resource)
+        found = self._known_cache(resource)
         if found is None:
             found = self.caches[resource] = WatchCache(resource)
             found.revision = self.filled_revision  # it has been there from the start
+        return found
+
+    def _known_cache(self, resource: str) -> WatchCache | None:
+        """Return the cache of a resource if there is one: most often that of the last event."""
+        found = self._last_cache
+        if found is None or found.resource is not resource:
+            found = self.caches.get(resource)
+            if found is not None:
+                self._last_cache = found
         return found
 
     def watch_count(self) -> int:
@@ -131,21 +180,22 @@ class Fanout:
             self._incoming.extend(events)
             return
         self._filling = True
-        self._fill(list(events))
+        self._fill(events)
 
     def _fill(self, events: list[WatchEvent]) -> None:
         demand, watched = self._cost_of(events)
         if watched or self._waiting:
             demand = self.garbage.charge(demand)
             if self.run_queue.occupy(demand):
-                self._engine.after(demand, self._then_filled, (self.generation, events))
+                self._engine.after(demand, self._then_filled, _Fill(self.generation, events))
                 return
+            events = list(events)  # more may join them, and others may hold the same list
             begin = partial(self._begin_fill, events, demand)
-            self.run_queue.submit(begin, self._then_filled, (self.generation, events))
+            self.run_queue.submit(begin, self._then_filled, _Fill(self.generation, events))
         else:
             # Nobody waits for these events: their work rides on that of the next request.
             self.debt_seconds += demand
-            self._filled((self.generation, events))
+            self._filled(_Fill(self.generation, events))
 
     def _begin_fill(self, events: list[WatchEvent], demand: float) -> float:
         """Take along what has arrived while the fill waited for a processor."""
@@ -163,16 +213,16 @@ class Fanout:
         for event in events:
             size = event.new.size_bytes
             demand += law.fill_seconds + law.fill_seconds_per_byte * size
-            cache = self.caches.get(event.resource)
+            cache = self._known_cache(event.resource)
             if cache is not None and (cache.watcher_count or cache.fleets):
                 watched = True
                 demand += law.encode_seconds + law.encode_seconds_per_byte * size
         return demand, watched
 
-    def _filled(self, argument: tuple[int, list[WatchEvent]]) -> None:
-        generation, events = argument
-        if generation != self.generation:
+    def _filled(self, fill: _Fill) -> None:
+        if fill.generation != self.generation:
             return
+        events = fill.events
         self.facts.batch(events)
         self.event_count += len(events)
         if len(events) == 1:
@@ -193,10 +243,7 @@ class Fanout:
 
     def _take(self, event: WatchEvent) -> WatchCache | None:
         """Bring one event into its cache; return that if somebody is to be told of it."""
-        resource = event.resource
-        cache = self.caches.get(resource)
-        if cache is None:
-            cache = self.cache(resource)
+        cache = self.cache(event.resource)
         if not cache.initialized:
             cache.backlog.append(event)
             return None
@@ -260,9 +307,11 @@ class Fanout:
     # ---------------------------------------------------------------------------- dispatch
 
     def _dispatch(self, cache: WatchCache, events: list[WatchEvent]) -> None:
-        now = self._engine.now
-        batch = Batch(events, now)
-        if cache.watcher_count:
+        batch = Batch(events, self._engine.now)
+        sole = cache.sole_watcher
+        if sole is not None:
+            self._send_all(sole, events, batch)
+        elif cache.watcher_count:
             targets = self._hand_over(cache, events, batch)
             if targets:
                 self._enqueue_chunks(targets, batch)
@@ -271,6 +320,24 @@ class Fanout:
                 self.fleets.dispatch_all(fleet, events, batch)
             else:
                 self.fleets.dispatch_own(fleet, events, batch)
+
+    def _send_all(self, watcher: Watcher, events: list[WatchEvent], batch: Batch) -> None:
+        """Do what `_hand_over` and `_enqueue` do, for one watcher that sees all as it is."""
+        state: WatcherState = watcher.state
+        pending = state.pending
+        batch.delivery_count += len(events)
+        if pending:
+            if (
+                len(pending) + len(events) > state.channel_count
+                and pending[0].revision < events[0].revision
+            ):
+                self._blocked(watcher)
+            pending.extend(events)
+            return
+        batch.open_count += 1
+        if not self._expressed(watcher, state, events, batch):
+            pending.extend(events)
+            self._submit([watcher], batch)
 
     def _hand_over(
         self, cache: WatchCache, events: list[WatchEvent], batch: Batch
@@ -298,75 +365,90 @@ class Fanout:
             return
         chunk_count = self.run_queue.limit_count * _CHUNKS_PER_LANE_COUNT
         size = -(-len(targets) // chunk_count)
-        for start in range(0, len(targets), size):
+        start = 0
+        while start < len(targets):
             self._enqueue(targets[start : start + size], batch)
+            start += size
 
     def _enqueue(self, chunk: list[Watcher], batch: Batch) -> None:
         batch.open_count += 1
-        if self._expressed(chunk, batch):
-            return
+        if len(chunk) == 1:
+            state: WatcherState = chunk[0].state
+            if self._expressed(chunk[0], state, state.pending, batch):
+                state.pending = []
+                return
+        self._submit(chunk, batch)
+
+    def _submit(self, chunk: list[Watcher], batch: Batch) -> None:
         demand = partial(self._charged_demand, chunk)
         # The dispatcher puts into the channel of each watcher, whose goroutine runs next.
-        submit = self.run_queue.submit_handed if len(chunk) == 1 else self.run_queue.submit
-        submit(demand, self._sent, (self.generation, batch, chunk))
+        work = (self.generation, batch, chunk)
+        if len(chunk) == 1:
+            self.run_queue.submit_handed(demand, self._then_sent, work)
+        else:
+            self.run_queue.submit(demand, self._then_sent, work)
 
-    def _expressed(self, chunk: list[Watcher], batch: Batch) -> bool:
+    def _expressed(
+        self, watcher: Watcher, state: WatcherState, events: list[WatchEvent], batch: Batch
+    ) -> bool:
         """Send, carry and decode for one watcher in one step, on hosts with plenty of room."""
-        if len(chunk) > 1:
-            return False
-        watcher = chunk[0]
-        state: WatcherState = watcher.state
         if not state.joined or state.stalled or state.decoding or state.inbox:
             return False
         if not self.run_queue.host.has_room():
             return False
-        seconds = self._charged_demand(chunk)
+        seconds = self.garbage.charge(self._send_seconds(0.0, events))
         if not self.run_queue.occupy(seconds):
             return False
         seconds += self.network_seconds
         process: HostProcess | None = watcher.process
         if process is not None:
-            decode_seconds = self.law.client_decode_seconds * float(len(state.pending))
+            decode_seconds = self.law.client_decode_seconds * float(len(events))
             if process.occupy(decode_seconds):
                 seconds += decode_seconds
             else:
                 process = None  # decoded on arrival, as a job of its own
-        events, state.pending = state.pending, []
         # a connection is ordered: what is sent later never arrives earlier
-        state.due_seconds = max(state.due_seconds, self._engine.now + seconds)
-        work = (self.generation, batch, watcher, events, process is watcher.process)
-        self._engine.at(state.due_seconds, self._then_express_arrived, work)
+        due_seconds = self._engine.now + seconds
+        if due_seconds < state.due_seconds:
+            due_seconds = state.due_seconds
+        state.due_seconds = due_seconds
+        decoded = process is watcher.process
+        work = _Delivery(self.generation, batch, watcher, events, decoded)
+        self._engine.at(due_seconds, self._then_express_arrived, work)
         return True
 
-    def _express_arrived(
-        self, argument: tuple[int, Batch, Watcher, list[WatchEvent], bool]
-    ) -> None:
-        generation, batch, watcher, events, decoded = argument
-        if generation != self.generation:
+    def _express_arrived(self, work: _Delivery) -> None:
+        if work.generation != self.generation:
             return
+        watcher = work.watcher
+        events = work.events
         state: WatcherState | None = watcher.state
-        if not decoded or state is None or state.inbox or state.decoding:
-            self._arrived((batch, [(watcher, events)]))
+        if not work.decoded or state is None or state.inbox or state.decoding:
+            self._arrived((work.batch, [(watcher, events)]))
             return
-        self.note_arrival(batch)
+        self.note_arrival(work.batch)
         if not watcher.closed:
             self.delivery_count += len(events)
-            watcher.deliver(events)
+            watcher.hand_over(events)
 
     def _charged_demand(self, chunk: list[Watcher]) -> float:
         return self.garbage.charge(self._demand(chunk))
 
     def _demand(self, chunk: list[Watcher]) -> float:
-        law = self.law
         demand = 0.0
         for watcher in chunk:
             state: WatcherState = watcher.state
-            pending = state.pending
-            if pending:
-                demand += law.deliver_wake_seconds
-            for event in pending:
-                demand += law.deliver_seconds
-                demand += law.deliver_seconds_per_byte * event.new.size_bytes
+            demand = self._send_seconds(demand, state.pending)
+        return demand
+
+    def _send_seconds(self, demand: float, events: list[WatchEvent]) -> float:
+        """Return a demand with that of sending events to one watcher added to it."""
+        law = self.law
+        if events:
+            demand += law.deliver_wake_seconds
+        for event in events:
+            demand += law.deliver_seconds
+            demand += law.deliver_seconds_per_byte * event.new.size_bytes
         return demand
 
     def park(self) -> None:
@@ -431,7 +513,7 @@ class Fanout:
             state = watcher.state
             due_seconds = max(due_seconds, state.due_seconds)
         if due_seconds > self._engine.now:
-            self._engine.at(due_seconds, self._arrived, (batch, arrivals))
+            self._engine.at(due_seconds, self._then_arrived, (batch, arrivals))
         else:
             self._arrived((batch, arrivals))
 
@@ -444,7 +526,7 @@ class Fanout:
             self.delivery_count += len(events)
             state: WatcherState = watcher.state
             if watcher.process is None and state.joined:
-                watcher.deliver(events)
+                watcher.hand_over(events)
                 continue
             state.inbox.extend(events)
             for event in events:
@@ -462,21 +544,24 @@ class Fanout:
 
     def write_row(self, batch: Batch) -> None:
         """Append the facts of a batch whose deliveries have all arrived."""
-        cache = self.caches[batch.resource]
+        cache = self.cache(batch.resource)
         if batch.revision > cache.delivered_revision:
             cache.delivered_revision = batch.revision
-        self._rows.append(
-            (
-                batch.time_seconds,
-                batch.resource,
-                self._index,
-                batch.event_count,
-                batch.delivery_count,
-                batch.cache_seconds,
-                batch.first_seconds,
-                batch.last_seconds,
-            )
-        )
+        if (
+            cache.row_event_count != batch.event_count
+            or cache.row_delivery_count != batch.delivery_count
+        ):
+            self._learn_row(cache, batch)
+        first: Any = batch.first_seconds
+        last: Any = first if batch.last_seconds == batch.first_seconds else batch.last_seconds
+        row = (cache.row_number, batch.time_seconds, batch.cache_seconds, first, last)
+        self._rows.append_sharing(row)  # first and last are most often one object
+
+    def _learn_row(self, cache: WatchCache, batch: Batch) -> None:
+        cache.row_event_count = batch.event_count
+        cache.row_delivery_count = batch.delivery_count
+        shared = (cache.resource, self._index, batch.event_count, batch.delivery_count)
+        cache.row_number = self._rows.share(shared)
 
     def joined(self, watcher: Watcher) -> None:
         """Deliver what came between a watcher's registration and its initial state."""
@@ -491,13 +576,14 @@ class Fanout:
         state.inbox = []
         if watcher.process is None:
             state.unread_bytes = 0
-            watcher.deliver(events)
+            watcher.hand_over(events)
             return
         state.decoding = True
-        demand = self.law.client_decode_seconds * len(events)
-        watcher.process.run(demand, self._decoded, (watcher, state, events))
+        demand = self.law.client_decode_seconds * float(len(events))
+        process: HostProcess = watcher.process
+        process.run(demand, self._then_decoded, (watcher, state, events))
 
-    def _decoded(self, argument: tuple[Watcher, Any, list[WatchEvent]]) -> None:
+    def _decoded(self, argument: tuple[Watcher, WatcherState, list[WatchEvent]]) -> None:
         watcher, state, events = argument
         state.decoding = False
         for event in events:
@@ -508,6 +594,6 @@ class Fanout:
                 self._enqueue_chunks([watcher], Batch(state.pending, self._engine.now))
         if watcher.closed or watcher.state is not state:
             return
-        watcher.deliver(events)
+        watcher.hand_over(events)
         if state.inbox and not state.decoding:
             self._decode(watcher)

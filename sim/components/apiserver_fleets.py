@@ -8,7 +8,7 @@ fleet is told when each member gets them.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,11 @@ from sim.engine.host import Host
 if TYPE_CHECKING:
     from sim.components.apiserver_fanout import Fanout
 
+_Start = tuple[
+    int, "Batch", FleetWatcher, list[WatchEvent], npt.NDArray[np.bool_], int, float, int
+]
+"""Of a fan-out to a whole fleet: generation, batch, fleet, events, members, how many, CPU seconds
+of each, lanes."""
 
 ROOMY_LANES_DIVISOR: Final = 4
 """On a host with eight cores or more a fan-out to a fleet keeps a quarter of the processors busy
@@ -56,6 +61,18 @@ class Batch:
         self.last_seconds = max(self.last_seconds, last_seconds)
 
 
+class _Members:
+    """The members of a fleet at one replica, and the bytes of the arrays that say so."""
+
+    __slots__ = ("connected", "count", "mask", "replicas")
+
+    def __init__(self, connected: bytes, replicas: bytes, mask: npt.NDArray[np.bool_]) -> None:
+        self.connected = connected
+        self.replicas = replicas
+        self.mask = mask
+        self.count = int(np.count_nonzero(mask))
+
+
 class FleetFanout:
     """Watch delivery of one replica to its members of all fleets."""
 
@@ -69,6 +86,8 @@ class FleetFanout:
         self._run_queue = fanout.run_queue
         self._own_due_seconds: dict[int, float] = {}
         """By fleet: when the last delivery arrives that is on its way in one step."""
+        self._members: dict[int, _Members] = {}
+        """By fleet: its members here, as found last."""
 
     def catch_up(
         self, fleet: FleetWatcher, members: npt.NDArray[np.bool_], known: dict[Key, APIObject]
@@ -112,7 +131,8 @@ class FleetFanout:
             old_member = -1 if event.type == "ADDED" else member_of(source)
             cost = self._law.deliver(event.new.size_bytes)
             if (
-                old_member not in {-1, new_member}
+                old_member >= 0
+                and old_member != new_member
                 and connected[old_member]
                 and replica[old_member] == here
             ):
@@ -179,21 +199,24 @@ class FleetFanout:
         The times are a forecast made when the sending starts, from the share of the host's cores
         that the lanes get then: members are reached one after another, by all lanes.
         """
-        mask = wanted
-        if mask is None:
-            mask = fleet.connected & (fleet.replica_index == self._index)
-        count = int(np.count_nonzero(mask))
+        if wanted is None:
+            here = self._members_here(fleet)
+            mask, count = here.mask, here.count
+        else:
+            mask, count = wanted, int(np.count_nonzero(wanted))
         if count == 0:
             return
         batch.delivery_count += count * len(events)
         batch.open_count += 1
-        each = sum(self._law.deliver(event.new.size_bytes) for event in events)
+        each = 0.0
+        for event in events:
+            each += self._law.deliver(event.new.size_bytes)
         each -= (len(events) - 1) * self._law.deliver_wake_seconds
         lanes = self._run_queue.limit_count
         if self._host.roomy:
             lanes = -(-lanes // ROOMY_LANES_DIVISOR)
-        share = self._fanout.garbage.charge(each * count) / lanes
-        start = (self._fanout.generation, batch, fleet, events, mask, count, each, lanes)
+        share = self._fanout.garbage.charge(each * float(count)) / float(lanes)
+        start: _Start = (self._fanout.generation, batch, fleet, events, mask, count, each, lanes)
         for lane in range(lanes):
             if self._run_queue.occupy(share, long=True):
                 if lane == 0:
@@ -202,12 +225,25 @@ class FleetFanout:
             work = partial(self._start_share, start, share) if lane == 0 else share
             self._run_queue.submit(work, _ignore, None)
 
-    def _start_share(self, start: Any, share_seconds: float) -> float:
+    def _members_here(self, fleet: FleetWatcher) -> _Members:
+        """Return the members of a fleet that watch this replica.
+
+        They hardly ever change, and whether they have is seen by comparing bytes in a tenth of the
+        time that it takes to find them.
+        """
+        connected, replicas = fleet.connected.tobytes(), fleet.replica_index.tobytes()
+        found = self._members.get(id(fleet))
+        if found is None or found.connected != connected or found.replicas != replicas:
+            mask = fleet.connected & (fleet.replica_index == self._index)
+            found = self._members[id(fleet)] = _Members(connected, replicas, mask)
+        return found
+
+    def _start_share(self, start: _Start, share_seconds: float) -> float:
         if start[0] == self._fanout.generation:
             self._forecast(start, share_seconds)
         return share_seconds
 
-    def _forecast(self, start: Any, share_seconds: float) -> None:
+    def _forecast(self, start: _Start, share_seconds: float) -> None:
         _, batch, fleet, events, mask, count, each, lanes = start
         host = self._host
         runnable = host.running_count + lanes

@@ -18,7 +18,7 @@ from sim.costs.apiserver import APIServerLaw
 class GarbageCollector:
     """Debt and marking of one process."""
 
-    __slots__ = ("_debt_seconds", "_law", "_marking_seconds", "_queue", "on_begin")
+    __slots__ = ("_debt_seconds", "_law", "_marking_seconds", "_queue", "_then_mark", "on_begin")
 
     def __init__(self, law: APIServerLaw, queue: RunQueue) -> None:
         self._law = law
@@ -27,6 +27,7 @@ class GarbageCollector:
         """CPU of what has allocated since the last collection began."""
         self._marking_seconds = 0.0
         """What is left of the present collection."""
+        self._then_mark = self._mark
         self.on_begin: Callable[[], object] = _nothing
 
     def charge(self, demand_seconds: float) -> float:
@@ -64,7 +65,7 @@ class GarbageCollector:
             if turn_seconds > limit_seconds:
                 turn_seconds = limit_seconds
             self._marking_seconds -= turn_seconds
-            self._queue.submit(turn_seconds, self._mark, None)
+            self._queue.submit(turn_seconds, self._then_mark, None)
 
 
 def _nothing() -> None:

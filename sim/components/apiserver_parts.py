@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from sim.base.api_object import APIObject
 from sim.components.apiserver_facts import CommitFacts
@@ -12,6 +12,7 @@ from sim.components.priority_and_fairness import Level
 from sim.components.priority_and_fairness_config import FlowSchema
 from sim.components.watch_cache import WatchCache
 from sim.costs.apiserver import RequestCost
+from sim.engine.tables import Table
 
 _FIRST_CLUSTER_IP: Final = (10 << 24) + (100 << 16)
 """10.100.0.0, in the upper part of 10.96.0.0/12, which is used for unnamed addresses first."""
@@ -22,9 +23,10 @@ class Route:
     """What the replica knows about one class of requests after the first of its kind."""
 
     __slots__ = (
-        "authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher",
-        "facts_number", "handle", "level", "merged_seconds", "mutating", "namespace", "resource",
-        "schema_name", "subresource", "user", "verb", "wide",
+        "_bytes_count", "_bytes_object", "_code", "_facts", "_facts_number", "_rows",
+        "authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher", "handle",
+        "level", "merged_seconds", "mutating", "namespace", "removes", "resource", "schema_name",
+        "subresource", "user", "verb", "wide",
     )  # fmt: skip
 
     def __init__(
@@ -36,7 +38,7 @@ class Route:
         schema: FlowSchema,
         cache: WatchCache,
         facts: tuple[str, str, str, str, str, str, int],
-        facts_number: int,
+        rows: Table,
     ) -> None:
         self.user, self.verb, self.resource, self.subresource, self.namespace = key
         self.cost = cost
@@ -45,16 +47,38 @@ class Route:
         self.schema_name = schema.name
         self.distinguisher = schema.distinguisher
         self.cache = cache
-        self.facts_number = facts_number
-        """How rows of the table of requests name ``facts``: verb, resource, subresource, scope,
-        user, level, replica."""
+        self._rows = rows
+        self._facts = facts
+        """What rows of the table of requests share: verb, resource, subresource, scope, user,
+        level, replica."""
+        self._code = 0
+        """The status answered last, and below the number of the facts with that."""
+        self._facts_number = 0
+        self._bytes_count = 0
+        """Size of the last response, and below the same as an object."""
+        self._bytes_object: Any = 0
         self.mutating = self.verb in _MUTATING_VERBS and not level.exempt
         self.wide = self.verb in {"list", "watch"} and not level.exempt
         """Whether the request may take more than one seat for its own size."""
+        self.removes = self.verb == "delete" or self.subresource == "eviction"
         self.byte_seconds = 0.0
         """What a write costs per byte of its object, before it is proposed."""
         self.authentication_seconds = cost.authentication_seconds
         self.merged_seconds = cost.authentication_seconds + cost.before_seconds
+
+    def facts_number(self, code: int) -> int:
+        """Return how rows of the table of requests name the facts of one answered so."""
+        if code != self._code:
+            self._code = code
+            self._facts_number = self._rows.share((*self._facts, code))
+        return self._facts_number
+
+    def one_number(self, bytes_count: int) -> Any:
+        """Return the size of a response, as one object while it stays the same."""
+        if bytes_count != self._bytes_count:
+            self._bytes_count = bytes_count
+            self._bytes_object = bytes_count
+        return self._bytes_object
 
     def fits(self, request: Request, user: str, namespace: str) -> bool:
         """Return whether a request surely is of this class: the very same words."""

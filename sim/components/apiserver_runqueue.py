@@ -36,15 +36,17 @@ _SAVING_WEIGHT: Final = 0.02
 class RunQueue:
     """The goroutines of one process."""
 
-    __slots__ = ("_host", "_monitor", "_process", "_queue", "_then_done", "_woken", "busy_count",
-                 "limit_count", "preempted_count", "saving_half_count", "saving_ratio",
-                 "wait_count")  # fmt: skip
+    __slots__ = ("_host", "_monitor", "_process", "_queue", "_then_again", "_then_done",
+                 "_then_resume", "_woken", "busy_count", "limit_count", "preempted_count",
+                 "saving_half_count", "saving_ratio", "wait_count")  # fmt: skip
 
     def __init__(self, process: HostProcess, monitor: Stream) -> None:
         self._process = process
         self._monitor = monitor
         self._host = process.host
         self._then_done = self._done
+        self._then_again = self._again
+        self._then_resume = self._resume
         self._queue: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
         self._woken: deque[tuple[Any, Callable[[Any], object], Any]] = deque()
         cores = process.host.core_count
@@ -126,27 +128,26 @@ class RunQueue:
         return (
             self.busy_count < self.limit_count
             and (long or demand_seconds <= QUANTUM_SECONDS)
-            and self._process.occupy(demand_seconds)
+            and self._host.occupy(self._process, demand_seconds) > 0
         )
 
     def _start(self, demand_seconds: Any, then: Callable[[Any], object], argument: Any) -> None:
-        if not isinstance(demand_seconds, float):
-            demand_seconds = demand_seconds()
+        seconds: float = demand_seconds if isinstance(demand_seconds, float) else demand_seconds()
         waiting_count = len(self._queue)
         if waiting_count:
             saved = self.saving_ratio * waiting_count / (waiting_count + self.saving_half_count)
-            demand_seconds *= 1.0 - saved
-        if demand_seconds > QUANTUM_SECONDS:
+            seconds *= 1.0 - saved
+        if seconds > QUANTUM_SECONDS:
             quantum_seconds = QUANTUM_SECONDS + _MONITOR_SECONDS * self._monitor.uniform()
-            if demand_seconds > quantum_seconds:
-                argument = (demand_seconds - quantum_seconds, then, argument)
-                demand_seconds, then = quantum_seconds, self._again
-        self._host.submit(self._process, demand_seconds, self._then_done, (then, argument))
+            if seconds > quantum_seconds:
+                argument = (seconds - quantum_seconds, then, argument)
+                seconds, then = quantum_seconds, self._then_again
+        self._host.submit(self._process, seconds, self._then_done, (then, argument))
 
     def _again(self, work: tuple[float, Callable[[Any], object], Any]) -> None:
         demand_seconds, then, argument = work
         self.preempted_count += 1
-        self.submit(partial(self._resume, demand_seconds), then, argument)
+        self.submit(partial(self._then_resume, demand_seconds), then, argument)
 
     def _resume(self, demand_seconds: float) -> float:
         self.preempted_count -= 1

@@ -15,7 +15,7 @@ from sim.base.api_object import APIObject, WholeKey
 from sim.base.objects import Generic, Namespace, Pod, Service
 from sim.components import registry
 from sim.components.apiserver_parts import Route
-from sim.components.ports import Request, Write
+from sim.components.ports import Caller, Request, Write
 
 if TYPE_CHECKING:
     from sim.components.apiserver import APIServer
@@ -32,6 +32,8 @@ class Writes:
         self._server = server
         self._engine = server.engine
         self._storage = server.storage
+        self._txn = server.storage.txn
+        self._then_put = self._put
         self._then_proposed = self._proposed
         self.conflict_count = 0
         """Transactions whose guard failed."""
@@ -151,7 +153,8 @@ class Writes:
 
     def _attempt(self, request: Request, current: APIObject, *, fresh: bool, count: int) -> None:
         """Compute the change on ``current`` and propose it."""
-        if request.verb == "delete" or request.subresource == "eviction":
+        route: Route = request.route
+        if route.removes:
             uid = request.precondition_uid
             if uid and uid != current.uid:
                 decision, new = registry.CONFLICT, current
@@ -161,6 +164,18 @@ class Writes:
                 )
         else:
             decision, new = self._desired(request, current)
+        if decision == registry.PUT and not count:  # most often, and nothing else to remember
+            write = Write(
+                current.resource,
+                current.whole_key(),
+                current.resource_version,
+                new,
+                new.size_bytes,
+                self._then_put,
+                request,
+            )
+            self._txn(write)
+            return
         if decision == registry.CONFLICT or (
             decision == registry.NO_CHANGE and request.verb != "delete"
         ):
@@ -186,9 +201,9 @@ class Writes:
             self._then_proposed,
             (request, decision, new, count),
         )
-        self._storage.txn(write)
+        self._txn(write)
 
-    def _desired(self, request: Request, current: APIObject) -> tuple[str, APIObject]:
+    def _desired(self, request: Request, current: APIObject) -> tuple[int, APIObject]:
         new: APIObject | None
         if request.mutate is not None:
             if (
@@ -208,9 +223,21 @@ class Writes:
                 return registry.CONFLICT, current
         return registry.prepare_update(new, current, request.subresource), new
 
+    def _put(self, write: Write) -> None:
+        """A first attempt to store an object is over."""
+        request: Request = write.state
+        new = write.new
+        assert new is not None
+        self._settle(write, request, registry.PUT, new, 0)
+
     def _proposed(self, write: Write) -> None:
-        state: tuple[Request, str, APIObject, int] = write.state
+        state: tuple[Request, int, APIObject, int] = write.state
         request, decision, new, count = state
+        self._settle(write, request, decision, new, count)
+
+    def _settle(
+        self, write: Write, request: Request, decision: int, new: APIObject, count: int
+    ) -> None:
         if write.succeeded:
             if decision == registry.PUT_THEN_REMOVE:
                 request.result = new
@@ -331,12 +358,15 @@ def _ignore_write(_: Write) -> None:
     return
 
 
-class _Inner:
+class _Inner(Caller):
     """Stands where a client stands, for a request that one handler makes of another."""
 
-    __slots__ = ("fleet_user", "groups", "receive", "user")
+    __slots__ = ("_then",)
 
-    def __init__(self, receive: Callable[[Request], object]) -> None:
-        self.receive = receive
-        self.user = self.fleet_user = "system:apiserver"
-        self.groups = ("system:masters",)
+    def __init__(self, then: Callable[[Request], object]) -> None:
+        super().__init__("system:apiserver", "system:apiserver", ("system:masters",))
+        self._then = then
+
+    def receive(self, request: Request) -> None:
+        """Go on with what the inner request was made for."""
+        self._then(request)

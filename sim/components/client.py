@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sim.base.api_object import APIObject
-from sim.components.ports import APIEndpoint, Mutate, Request
+from sim.components.ports import APIEndpoint, Caller, Mutate, Request
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 from sim.engine.tasks import Signal
@@ -21,7 +21,7 @@ from sim.engine.token_bucket import TokenBucket
 RETRY_COUNT_MAX: Final = 10
 
 
-class Client:
+class Client(Caller):
     """One clientset of one process."""
 
     shares_connection = True
@@ -40,12 +40,9 @@ class Client:
         cpu_per_request_seconds: float = 0.0,
         cpu_per_answer_seconds: float = 0.0,
     ) -> None:
+        super().__init__(user, user, groups)
         self._engine = engine
         self._endpoint = endpoint
-        self.user = user
-        self.fleet_user = user
-        """Name in reports; the members of a fleet share one."""
-        self.groups = groups
         self.bucket = TokenBucket(qps, burst) if qps > 0.0 else None
         self.process = process
         self.cpu_per_request_seconds = cpu_per_request_seconds

@@ -218,7 +218,7 @@ class ControllerManager:
         context, elapsed_seconds, former_count = argument
         if not context.running:
             return
-        count = sum(informer.event_count for informer in context.informers.values())
+        count = context.event_count()
         demand = self._law.informer_seconds(elapsed_seconds, count - former_count)
         self._process.run(demand, lambda _: None)
         busy = (count - former_count) >= _BUSY_EVENTS_PER_SECOND * elapsed_seconds

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sim.base.api_object import APIObject, Key
 from sim.components import registry
 from sim.components.apiserver import APIServer
-from sim.components.ports import FleetWatcher, Request, Watcher
+from sim.components.ports import Balancer, Caller, FleetWatcher, Request, Watcher, answer
 from sim.engine.engine import Engine
 
 _CONNECTION_REFUSED_CODE: Final = 503
@@ -24,7 +24,7 @@ _RECONNECT_SECONDS: Final = 1.2
 """Mean of client-go's first back-off, 0.8 s with full jitter, for all members at once."""
 
 
-class LoadBalancer:
+class LoadBalancer(Balancer):
     """Implements `ports.APIEndpoint` over one or more replicas."""
 
     def __init__(self, engine: Engine, replicas: list[APIServer]) -> None:
@@ -83,7 +83,7 @@ class LoadBalancer:
         request.code = _CONNECTION_REFUSED_CODE
         request.result = None
         network = self.replicas[0].params.network_seconds
-        self._engine.after(2.0 * network, request.client.receive, request)
+        self._engine.after(2.0 * network, answer, request)
 
     def watch(
         self,
@@ -144,17 +144,15 @@ class LoadBalancer:
             watcher.replica.unwatch(watcher)
 
 
-class _WatchCaller:
+class _WatchCaller(Caller):
     """Takes the answer to a watch request where a client takes the answer to others."""
 
-    __slots__ = ("client", "fleet_user", "groups", "user", "watcher")
+    __slots__ = ("client", "watcher")
 
     def __init__(self, client: Any, watcher: Watcher) -> None:
+        super().__init__(client.user, client.fleet_user, client.groups)
         self.client = client
         self.watcher = watcher
-        self.user: str = client.user
-        self.fleet_user: str = client.fleet_user
-        self.groups: tuple[str, ...] = client.groups
 
     def receive(self, request: Request) -> None:
         """Hand over the initial state, or say that the watch has failed."""

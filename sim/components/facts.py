@@ -27,7 +27,9 @@ REQUESTS: Final = TableSpec(
         Column("total_seconds", "f8", "submission to arrival of the response at the client"),
         Column("response_bytes", "i8", "size of the response body"),
     ),
-    shared=("verb", "resource", "subresource", "scope", "user", "priority_level", "replica"),
+    shared=(
+        "verb", "resource", "subresource", "scope", "user", "priority_level", "replica", "code",
+    ),  # fmt: skip
 )
 ETCD_COMMITS: Final = TableSpec(
     "etcd_commits",
@@ -174,6 +176,7 @@ WATCH_DELIVERIES: Final = TableSpec(
         Column("first_seconds", "f8", "commit to the first watcher's receipt"),
         Column("last_seconds", "f8", "commit to the last watcher's receipt"),
     ),
+    shared=("resource", "replica", "event_count", "delivery_count"),
 )
 PROXY_SYNCS: Final = TableSpec(
     "proxy_syncs",

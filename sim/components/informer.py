@@ -9,7 +9,7 @@ re-list (client-go back-off 0.8 s doubling to 30 s with full jitter).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from sim.base.api_object import APIObject, Key
 from sim.components.client import Client
@@ -21,6 +21,38 @@ T = TypeVar("T", bound=APIObject)
 
 _BACKOFF_BASE_SECONDS: Final = 0.8
 _BACKOFF_MAX_SECONDS: Final = 30.0
+
+
+class Listener:
+    """Who hears of the changes in an informer's cache, by a compiled call."""
+
+    def changed(self, kind: str, new: APIObject, old: APIObject | None) -> None:
+        """Take note of one change; ``kind`` is ADDED, MODIFIED or DELETED."""
+
+
+class _Handler(Listener):
+    """A function that hears of the changes."""
+
+    def __init__(self, handler: Callable[[str, Any, Any], object]) -> None:
+        self._handler = handler
+
+    def changed(self, kind: str, new: APIObject, old: APIObject | None) -> None:
+        """Call the function."""
+        self._handler(kind, new, old)
+
+
+class _InformerWatcher(Watcher):
+    """An informer's watch: events go to it by a compiled call."""
+
+    __slots__ = ("_informer",)
+
+    def __init__(self, informer: Informer[Any], resource: str, namespace: str) -> None:
+        super().__init__(resource, informer.bring, namespace=namespace)
+        self._informer = informer
+
+    def hand_over(self, events: list[WatchEvent]) -> None:
+        """Bring events to the informer."""
+        self._informer.bring(events)
 
 
 class Informer(Generic[T]):
@@ -47,7 +79,9 @@ class Informer(Generic[T]):
         self._namespace = namespace
         self._selector = selector
         self._process = process
-        self._handlers: list[Callable[[str, T, T | None], object]] = []
+        self._listeners: list[Listener] = []
+        """Who hears of everything but updates of objects that nobody owns, and of these below."""
+        self._update_listeners: list[Listener] = []
         self._failure_count = 0
         self.resource = resource
         self.objects: dict[Key, T] = {}
@@ -57,9 +91,21 @@ class Informer(Generic[T]):
         self.relist_count = 0
         self.event_count = 0
 
-    def add_handler(self, handler: Callable[[str, T, T | None], object]) -> None:
-        """Register a handler; before `start`."""
-        self._handlers.append(handler)
+    def add_handler(
+        self, handler: Callable[[str, T, T | None], object], *, plain_updates: bool = True
+    ) -> None:
+        """Register a handler; before `start`.
+
+        Without ``plain_updates`` it is not told MODIFIED of an object that had no owner and has
+        none: heartbeats are such, and who looks after owners need not be called for them.
+        """
+        self.add_listener(_Handler(handler), plain_updates=plain_updates)
+
+    def add_listener(self, listener: Listener, *, plain_updates: bool = True) -> None:
+        """Do as `add_handler`, for what is called most often."""
+        self._listeners.append(listener)
+        if plain_updates:
+            self._update_listeners.append(listener)
 
     def get(self, namespace: str, name: str) -> T | None:
         """Return the cached object, or None."""
@@ -70,13 +116,9 @@ class Informer(Generic[T]):
         self._watch(0)
 
     def _watch(self, resume_revision: int) -> None:
-        watcher = Watcher(
-            self.resource,
-            self._deliver,
-            namespace=self._namespace,
-            selector=self._selector,
-            on_close=self._closed,
-        )
+        watcher = _InformerWatcher(self, self.resource, self._namespace)
+        watcher.selector = self._selector
+        watcher.on_close = self._closed
         watcher.process = self._process
         watcher.resume_revision = resume_revision
         self._endpoint.watch(self._client, watcher, self._listed)
@@ -97,9 +139,9 @@ class Informer(Generic[T]):
         for item in stale.values():
             self._handle("DELETED", item, item)
 
-    def _deliver(self, events: list[WatchEvent]) -> None:
+    def bring(self, events: list[WatchEvent]) -> None:
+        """Apply the events of one delivery, in order."""
         objects = self.objects
-        handlers = self._handlers
         for event in events:
             new = cast(T, event.new)
             kind = event.type
@@ -110,13 +152,15 @@ class Informer(Generic[T]):
                 objects[event.key] = new
                 kind = "ADDED" if old is None else "MODIFIED"
             self.revision = event.revision
-            for handler in handlers:
-                handler(kind, new, old)
+            self._handle(kind, new, old)
         self.event_count += len(events)
 
     def _handle(self, kind: str, new: T, old: T | None) -> None:
-        for handler in self._handlers:
-            handler(kind, new, old)
+        listeners = self._listeners
+        if kind == "MODIFIED" and new.owner is None and (old is None or old.owner is None):
+            listeners = self._update_listeners
+        for listener in listeners:
+            listener.changed(kind, new, old)
 
     def _closed(self, reason: str) -> None:
         self.relist_count += 1

@@ -8,28 +8,23 @@ that priority and fairness tells flows apart by.
 from __future__ import annotations
 
 from sim.components.client import RETRY_COUNT_MAX
-from sim.components.ports import APIEndpoint, Request
+from sim.components.ports import APIEndpoint, Balancer, Caller, Request
 from sim.engine.engine import Engine
 from sim.engine.host import HostProcess
 
 
-class NodeIdentity:
+class NodeIdentity(Caller):
     """What the apiserver sees of one member of a fleet; it receives the member's responses."""
 
     shares_connection = True
     """All its requests go over one HTTP/2 connection."""
 
-    __slots__ = (
-        "cpu_per_request_seconds", "fleet", "fleet_user", "groups", "index", "process", "user",
-    )  # fmt: skip
+    __slots__ = ("cpu_per_request_seconds", "fleet", "index", "process")
 
     def __init__(self, fleet: FleetIdentities, index: int, user: str) -> None:
+        super().__init__(user, fleet.name, fleet.groups)
         self.fleet = fleet
         self.index = index
-        self.user = user
-        self.fleet_user = fleet.name
-        """The name all members share in reports."""
-        self.groups = fleet.groups
         self.process = fleet.process
         self.cpu_per_request_seconds = fleet.cpu_per_request_seconds
 
@@ -72,6 +67,10 @@ class FleetIdentities:
         spends_cpu = process is not None and cpu_per_request_seconds > 0.0
         self.sender = self._send_from_process if spends_cpu else endpoint.send
         """Puts a request on the network, after the CPU it costs where that is modelled."""
+        self.balancer: Balancer | None = None
+        """Where the sender puts requests at once, if that is such an endpoint."""
+        if isinstance(endpoint, Balancer) and not spends_cpu:
+            self.balancer = endpoint
         self.members: list[NodeIdentity] = []
         self.rejected_count = 0
 
@@ -93,6 +92,7 @@ class FleetClient:
         self._members = identities.members
         self._engine = identities.engine
         self._send = identities.sender
+        self._balancer = identities.balancer
         self._tokens: list[float] = []
         self._last_seconds: list[float] = []
         self.qps = qps
@@ -127,4 +127,7 @@ class FleetClient:
                 request.limiter_wait_seconds = wait_seconds
                 self._engine.after(wait_seconds, self._send, request)
                 return
-        self._send(request)
+        if self._balancer is not None:
+            self._balancer.send(request)
+        else:
+            self._send(request)

@@ -49,6 +49,20 @@ class _NodeStatus:
         return new
 
 
+class _Heart:
+    """The lease of one node and what is under way to renew it."""
+
+    __slots__ = ("call", "lease", "node", "request", "retry_count")
+
+    def __init__(self, node: int, lease: Lease) -> None:
+        self.node = node
+        self.lease = lease
+        """As the kubelet knows it."""
+        self.call: Call | None = None
+        self.request: Request | None = None
+        self.retry_count = 0
+
+
 class NodeLoops:
     """Heartbeats and registration, by node index."""
 
@@ -63,22 +77,24 @@ class NodeLoops:
         self._status_stream = context.engine.stream("kubelet/node-status")
         params = context.params
         self._jitter_ratio = params.heartbeat_jitter_ratio
+        self._report_seconds = params.node_status_report_seconds
+        self._update_seconds = params.node_status_update_seconds
+        self._gets_status = params.node_status_get
         self._renew_seconds = params.node_lease_duration_seconds * params.node_lease_renew_ratio
         self.status_due_seconds = np.full(capacity, np.inf)
         """When each node reports its status next: (n_nodes,) float64."""
         self.ready = np.zeros(capacity, dtype=np.bool_)
         """Whether the kubelet calls its node Ready: (n_nodes,) bool."""
         self.registered = np.zeros(capacity, dtype=np.bool_)
-        self._leases: list[Lease] = []
-        self._lease_calls: list[Call | None] = []
+        self._hearts: list[_Heart] = []
         self._status_calls: list[Call | None] = []
-        self._lease_requests: list[Request | None] = []
-        self._retry_counts: list[int] = []
         self._changed: list[bool] = []
         """Whether the last status sent differed from the Node the kubelet knew."""
         self._register_counts: list[int] = []
         self._then_renew = self._renew
         self._then_renewed = self._renewed
+        self._then_report = self._report
+        self._then_reported = self._reported
         """Bound once: they are called for every heartbeat."""
         self.lease_count = 0
         self.lease_failure_count = 0
@@ -86,97 +102,94 @@ class NodeLoops:
 
     def add_node(self, name: str) -> None:
         """Give the next node its loops."""
-        self._leases.append(
-            Lease(
-                name=name,
-                namespace=LEASE_NAMESPACE,
-                holder=name,
-                duration_seconds=self._context.params.node_lease_duration_seconds,
-            )
+        lease = Lease(
+            name=name,
+            namespace=LEASE_NAMESPACE,
+            holder=name,
+            duration_seconds=self._context.params.node_lease_duration_seconds,
         )
-        self._lease_calls.append(None)
+        self._hearts.append(_Heart(len(self._hearts), lease))
         self._status_calls.append(None)
-        self._lease_requests.append(None)
-        self._retry_counts.append(0)
         self._changed.append(False)
         self._register_counts.append(0)
 
     def begin(self, node: int, lease_delay_seconds: float, status_delay_seconds: float) -> None:
         """Start the loops of a registered node."""
-        self._arm_lease(node, lease_delay_seconds)
+        self._arm_lease(self._hearts[node], lease_delay_seconds)
         self._arm_status(node, status_delay_seconds)
 
     def stop(self, node: int) -> None:
         """The kubelet has stopped."""
-        for calls in (self._lease_calls, self._status_calls):
-            call = calls[node]
+        heart = self._hearts[node]
+        for call in (heart.call, self._status_calls[node]):
             if call is not None:
                 call.cancel()
-                calls[node] = None
-        self._lease_requests[node] = None
+        heart.call = None
+        heart.request = None
+        self._status_calls[node] = None
         self.status_due_seconds[node] = np.inf
 
     # leases
 
-    def _arm_lease(self, node: int, delay_seconds: float) -> None:
-        self._lease_calls[node] = self._engine.call_later(delay_seconds, self._then_renew, node)
+    def _arm_lease(self, heart: _Heart, delay_seconds: float) -> None:
+        heart.call = self._engine.call_later(delay_seconds, self._then_renew, heart)
 
-    def _renew(self, node: int) -> None:
-        lease = self._leases[node].clone()
+    def _renew(self, heart: _Heart) -> None:
+        lease = heart.lease.clone()
         lease.renew_seconds = self._engine.now
         request = Request("update", "leases", LEASE_NAMESPACE, lease.name, api_object=lease)
         request.then = self._then_renewed
-        self._lease_requests[node] = request
-        self._lease_calls[node] = None  # what is over is let go while the cache still holds it
+        heart.request = request
+        heart.call = None  # what is over is let go while the cache still holds it
         self.lease_count += 1
-        self._heartbeat.submit(node, request)
+        self._heartbeat.submit(heart.node, request)
 
     def _renewed(self, request: Request) -> None:
         member: NodeIdentity = request.client
-        node = member.index
-        if self._lease_requests[node] is not request:
+        heart = self._hearts[member.index]
+        if heart.request is not request:
             return
-        self._lease_requests[node] = None
+        heart.request = None
         if request.ok:
             stored = request.result
             if isinstance(stored, Lease):
-                self._leases[node] = stored
-            self._retry_counts[node] = 0
+                heart.lease = stored
+            heart.retry_count = 0
         else:
             self.lease_failure_count += 1
-            self._retry_counts[node] += 1
+            heart.retry_count += 1
             if request.code == 404:
-                self._create_lease(node)
+                self._create_lease(heart)
                 return
-            if self._retry_counts[node] <= self._context.params.lease_retry_count:
-                stale = self._leases[node].clone()
+            if heart.retry_count <= self._context.params.lease_retry_count:
+                stale = heart.lease.clone()
                 stale.resource_version = 0
-                self._leases[node] = stale
-                self._renew(node)
+                heart.lease = stale
+                self._renew(heart)
                 return
-            self._retry_counts[node] = 0
+            heart.retry_count = 0
         jitter = 1.0 + self._jitter_ratio * self._lease_stream.uniform()
-        self._arm_lease(node, self._renew_seconds * jitter)
+        self._arm_lease(heart, self._renew_seconds * jitter)
 
-    def _create_lease(self, node: int) -> None:
-        lease = self._leases[node].clone()
+    def _create_lease(self, heart: _Heart) -> None:
+        lease = heart.lease.clone()
         lease.resource_version = 0
         lease.uid = 0
         lease.renew_seconds = self._engine.now
         request = Request("create", "leases", LEASE_NAMESPACE, lease.name, api_object=lease)
         request.then = self._then_renewed
-        self._lease_requests[node] = request
-        self._heartbeat.submit(node, request)
+        heart.request = request
+        self._heartbeat.submit(heart.node, request)
 
     # node status
 
     def _arm_status(self, node: int, delay_seconds: float) -> None:
         engine = self._engine
         self.status_due_seconds[node] = engine.now + delay_seconds
-        self._status_calls[node] = engine.call_later(delay_seconds, self._report, node)
+        self._status_calls[node] = engine.call_later(delay_seconds, self._then_report, node)
 
     def _report(self, node: int) -> None:
-        if self._context.params.node_status_get:
+        if self._gets_status:
             name = self._context.names[node]
             request = Request("get", "nodes", "", name, list_mode="cache", then=self._got)
             self._heartbeat.submit(node, request)
@@ -196,7 +209,7 @@ class NodeLoops:
             node,
             Request(
                 "patch", "nodes", "", context.names[node], subresource="status",
-                mutate=status.apply, then=self._reported,
+                mutate=status.apply, then=self._then_reported,
             ),
         )  # fmt: skip
 
@@ -208,15 +221,13 @@ class NodeLoops:
             call is not None and self.status_due_seconds[node] > self._engine.now
         ):
             return  # stopped meanwhile, or another report is planned already
-        params = context.params
-        delay_seconds = params.node_status_report_seconds
+        delay_seconds = self._report_seconds
         if self._changed[node]:
             delay_seconds *= 0.5 + self._status_stream.uniform()
         if not request.ok:
-            delay_seconds = params.node_status_update_seconds
-        tick = params.node_status_update_seconds * (
-            1.0 + params.heartbeat_jitter_ratio * self._status_stream.uniform()
-        )
+            delay_seconds = self._update_seconds
+        jitter = 1.0 + self._jitter_ratio * self._status_stream.uniform()
+        tick = self._update_seconds * jitter
         self._arm_status(node, tick * ceil(delay_seconds / tick))
 
     def change(self, node: int, ready: bool) -> None:
@@ -283,5 +294,5 @@ class NodeLoops:
                 api_object=Generic(name=name, kind_plural="csinodes"),
             ),
         )
-        self._create_lease(node)
+        self._create_lease(self._hearts[node])
         self._arm_status(node, context.params.fast_status_seconds)

@@ -133,6 +133,8 @@ class NodeCPUs:
 
     def saturated_count(self) -> int:
         """Nodes on which more cores are wanted than exist, kube-proxy left out."""
+        if not len(self.millicores) or self.wanted_millicores.max() <= self.millicores.min():
+            return 0  # most often, and found without bringing the two arrays to one type
         return int(np.count_nonzero(self.wanted_millicores > self.millicores))
 
     def check(self) -> list[str]:

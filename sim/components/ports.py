@@ -26,6 +26,22 @@ Returning the very same object means "no change": nothing is written and 200 is 
 """
 
 
+class Caller:
+    """Who submits requests and receives the responses; clients of other kinds may do that too."""
+
+    __slots__ = ("fleet_user", "groups", "user")
+
+    def __init__(self, user: str, fleet_user: str, groups: tuple[str, ...]) -> None:
+        self.user = user
+        """Whom priority and fairness tells apart."""
+        self.fleet_user = fleet_user
+        """Name in reports; the members of a fleet share one."""
+        self.groups = groups
+
+    def receive(self, request: Request) -> None:
+        """Take a response off the network."""
+
+
 @mypyc_attr(free_list_len=1)  # what is over gives its memory to the next one
 class Request:
     """One API call, from submission by a client to its response.
@@ -128,6 +144,22 @@ class Request:
     def ok(self) -> bool:
         """Whether the answer was 2xx."""
         return 200 <= self.code < 300
+
+
+class Balancer:
+    """An `APIEndpoint` that compiled code calls without a look-up."""
+
+    def send(self, request: Request) -> None:
+        """Carry a request to a replica."""
+
+
+def answer(request: Request) -> None:
+    """Hand a response that has come over the network to its client."""
+    client = request.client
+    if isinstance(client, Caller):
+        client.receive(request)  # a compiled call
+    else:
+        client.receive(request)
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)  # nothing for the collector to look at
@@ -290,6 +322,10 @@ class Watcher:
         """HostProcess that decodes the events, None for a client whose CPU is not modelled."""
         self.replica: Any = None
         self.state: Any = None
+
+    def hand_over(self, events: list[WatchEvent]) -> None:
+        """Give the client what has reached it; kinds of watchers that know theirs call it so."""
+        self.deliver(events)
 
 
 class FleetWatcher:

@@ -409,7 +409,7 @@ class Level:
         elapsed = now - self._demand_last_seconds
         if elapsed > 0.0:
             if not self.light:
-                demand = self.seats_in_use + self.waiting_seats
+                demand = float(self.seats_in_use + self.waiting_seats)
                 self._demand_area += demand * elapsed
                 self._demand_square_area += demand * demand * elapsed
             self._demand_last_seconds = now

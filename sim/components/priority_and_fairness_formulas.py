@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -22,22 +23,30 @@ BYTES_PER_SEAT: Final = 100_000
 LIST_FROM_CACHE_BYTES_MAX: Final = 1_000_000
 """**Source:** request/config.go, request/list_work_estimator.go."""
 _RETRY_AFTER_MAX_SECONDS: Final = 32
+_FIRST_WORD: Final = struct.Struct("<Q")
+_sha256: Final = hashlib.sha256
+"""A name of its own: compiled code looks up what it has imported at every use."""
 
 
 def flow_hash(schema: str, distinguisher: str) -> int:
     """Return the 64-bit hash of a flow: first 8 bytes, little endian, of sha256."""
     text = f"{schema}\0{distinguisher}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
+    found: int = _FIRST_WORD.unpack_from(_sha256(text).digest())[0]
+    return found
 
 
 def deal_hand(hash_value: int, queue_count: int, hand_size: int) -> list[int]:
     """Deal a hand of distinct queues from a deck of ``queue_count`` (mixed-radix digits)."""
     hand: list[int] = []
+    in_order: list[int] = []
     for index in range(hand_size):
-        hash_value, card = divmod(hash_value, queue_count - index)
-        for other in sorted(hand):
-            if card >= other:
-                card += 1
+        card = hash_value % (queue_count - index)
+        hash_value //= queue_count - index
+        place = 0
+        while place < len(in_order) and card >= in_order[place]:
+            card += 1  # what has been dealt is not in the deck any more
+            place += 1
+        in_order.insert(place, card)
         hand.append(card)
     return hand
 

@@ -18,15 +18,15 @@ from dataclasses import fields
 from typing import Any, Final
 
 from sim.base.api_object import RESOURCE_TYPES, APIObject
-from sim.base.objects import Lease, Pod
+from sim.base.objects import Lease, Node, Pod
 
 _TYPES: Final = RESOURCE_TYPES
 """A name of its own: compiled code looks up what it has imported at every use."""
-NO_CHANGE: Final = "no change"
-CONFLICT: Final = "conflict"
-PUT: Final = "put"
-REMOVE: Final = "remove"
-PUT_THEN_REMOVE: Final = "put then remove"
+NO_CHANGE: Final = 0
+CONFLICT: Final = 1
+PUT: Final = 2
+REMOVE: Final = 3
+PUT_THEN_REMOVE: Final = 4
 """What a registry decides for an update or delete; the storage then does it."""
 
 _SPEC_FIELDS: Final[dict[str, tuple[str, ...]]] = {
@@ -96,6 +96,25 @@ def _same_pod(a: Pod, b: Pod) -> bool:
     )
 
 
+def _same_node(a: Node, b: Node) -> bool:
+    return (
+        a.heartbeat_seconds == b.heartbeat_seconds
+        and (a.taints is b.taints or a.taints == b.taints)
+        and a.unschedulable == b.unschedulable
+        and a.pod_cidr == b.pod_cidr
+        and (a.pod_cidrs is b.pod_cidrs or a.pod_cidrs == b.pod_cidrs)
+        and a.internal_ip == b.internal_ip
+        and a.ready == b.ready
+        and a.ready_reason == b.ready_reason
+        and a.ready_transition_seconds == b.ready_transition_seconds
+        and a.cpu_allocatable_millicores == b.cpu_allocatable_millicores
+        and a.memory_allocatable_bytes == b.memory_allocatable_bytes
+        and a.pods_allocatable_count == b.pods_allocatable_count
+        and a.backend_annotated == b.backend_annotated
+        and _same_metadata(a, b)
+    )
+
+
 def compile_same(cls: type[APIObject]) -> Callable[[Any, Any], bool]:
     """Return a comparison of all fields that are stored, made from the class's own list."""
     base = {item.name for item in fields(APIObject)}
@@ -108,15 +127,17 @@ def compile_same(cls: type[APIObject]) -> Callable[[Any, Any], bool]:
     return same
 
 
-_same_by_class: Final[dict[type[APIObject], Callable[[Any, Any], bool]]] = {
-    Lease: _same_lease,
-    Pod: _same_pod,
-}
-"""What is written most often is compared by code that can be compiled."""
+_same_by_class: Final[dict[type[APIObject], Callable[[Any, Any], bool]]] = {}
 
 
 def same_state(new: APIObject, current: APIObject) -> bool:
     """Return whether writing ``new`` over ``current`` would store the same bytes."""
+    if isinstance(new, Lease) and isinstance(current, Lease):
+        return _same_lease(new, current)  # what is written most often: by compiled code
+    if isinstance(new, Pod) and isinstance(current, Pod):
+        return _same_pod(new, current)
+    if isinstance(new, Node) and isinstance(current, Node):
+        return _same_node(new, current)
     cls = type(new)
     same = _same_by_class.get(cls)
     if same is None:
@@ -142,7 +163,7 @@ def default_size_bytes(item: APIObject) -> int:
     return row.size_bytes if row is not None else 1024
 
 
-def prepare_update(new: APIObject, current: APIObject, subresource: str) -> str:
+def prepare_update(new: APIObject, current: APIObject, subresource: str) -> int:
     """Carry over immutable metadata, in place, and decide: no change, put or remove."""
     if new is current:
         return NO_CHANGE
@@ -155,7 +176,7 @@ def prepare_update(new: APIObject, current: APIObject, subresource: str) -> str:
         new.size_bytes = current.size_bytes
     if same_state(new, current):
         return NO_CHANGE
-    if not subresource:
+    if not subresource and not isinstance(new, Lease):
         spec = _SPEC_FIELDS.get(new.resource)
         if spec is not None and new.generation == current.generation:
             for name in spec:
@@ -173,7 +194,7 @@ def _nothing_left_to_wait_for(item: APIObject) -> bool:
 
 def prepare_delete(
     current: APIObject, grace_seconds: float, now_seconds: float
-) -> tuple[str, APIObject]:
+) -> tuple[int, APIObject]:
     """Decide what a DELETE does: (decision, object to put or remove).
 
     A pod is always deleted gracefully, with grace 0 where nothing is left to stop: it is first
@@ -191,7 +212,7 @@ def prepare_delete(
     return REMOVE, current
 
 
-def _delete_pod(current: Pod, grace_seconds: float, now_seconds: float) -> tuple[str, APIObject]:
+def _delete_pod(current: Pod, grace_seconds: float, now_seconds: float) -> tuple[int, APIObject]:
     grace = grace_seconds
     if grace < 0.0:
         grace = current.template.termination_grace_period_seconds

@@ -16,8 +16,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from mypy_extensions import i64
+
 from sim.base.api_object import APIObject, Key
 from sim.components.ports import FleetWatcher, Watcher, WatchEvent
+from sim.components.priority_and_fairness_formulas import WATCHES_PER_SEAT_COUNT
 
 LOWER_BOUND_CAPACITY_COUNT: Final = 100
 UPPER_BOUND_CAPACITY_COUNT: Final = 102_400
@@ -39,10 +42,10 @@ class Ring:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.capacity_count = LOWER_BOUND_CAPACITY_COUNT
+        self.capacity_count: i64 = LOWER_BOUND_CAPACITY_COUNT
         self._buffer: list[WatchEvent | None] = [None] * self.capacity_count
-        self._start = 0
-        self._end = 0
+        self._start: i64 = 0
+        self._end: i64 = 0
         self._late_seconds = -EVENT_FRESH_SECONDS
         """When the event in the ring's last quarter that was looked at last was committed."""
         self.evicted_revision = 0
@@ -91,7 +94,11 @@ class Ring:
         surplus = len(self) - capacity
         if surplus > 0:
             self._drop(surplus)
-        kept = list(self)
+        first, last = self._start % self.capacity_count, self._end % self.capacity_count
+        if len(self) and last <= first:
+            kept = self._buffer[first:] + self._buffer[:last]
+        else:
+            kept = self._buffer[first:last]
         self._buffer = [None] * capacity
         self._buffer[: len(kept)] = kept
         self._start, self._end, self.capacity_count = 0, len(kept), capacity
@@ -162,7 +169,8 @@ class WatchCache:
     __slots__ = (
         "_by_name", "_by_namespace", "_by_node", "_cluster_wide", "backlog",
         "delivered_revision", "fleets",
-        "initialized", "objects", "resource", "revision", "ring", "size_bytes", "watcher_count",
+        "initialized", "objects", "resource", "revision", "ring", "row_delivery_count",
+        "row_event_count", "row_number", "size_bytes", "sole_watcher", "watcher_count",
     )  # fmt: skip
 
     def __init__(self, resource: str) -> None:
@@ -184,6 +192,13 @@ class WatchCache:
         self._by_name: dict[Key, list[Watcher]] = {}
         self._by_node: dict[str, list[Watcher]] = {}
         self.watcher_count = 0
+        self.row_number = 0
+        """How rows of deliveries name this resource, replica and these numbers, those of the last
+        row and most often of the next."""
+        self.row_event_count = 0
+        self.row_delivery_count = 0
+        self.sole_watcher: Watcher | None = None
+        """The only watcher, if that sees every event as it is."""
 
     # ------------------------------------------------------------------------------- store
 
@@ -196,7 +211,8 @@ class WatchCache:
                 self.size_bytes -= gone.size_bytes
         else:
             new = event.new
-            old = self.objects.get(key)
+            # what it replaces is what the cache holds: events come in order, none is left out
+            old = event.old if event.old is not None else self.objects.get(key)
             self.size_bytes += new.size_bytes - (old.size_bytes if old is not None else 0)
             self.objects[key] = new
         self.revision = event.revision
@@ -256,7 +272,7 @@ class WatchCache:
 
     def channel_size(self, watcher: Watcher) -> int:
         """Return how many events the server buffers for a watcher (facts c.3)."""
-        suggested = math.ceil(self.ring.capacity_count / EVENT_FRESH_SECONDS)
+        suggested = math.ceil(int(self.ring.capacity_count) / EVENT_FRESH_SECONDS)
         if self.resource not in _INDEXED_RESOURCES:
             limit = _CHANNEL_WITHOUT_INDEX_COUNT
         elif watcher.field_node_name:
@@ -283,6 +299,7 @@ class WatchCache:
         watcher.connected_revision = self.revision
         self._shelf(watcher).append(watcher)
         self.watcher_count += 1
+        self._note_sole_watcher()
 
     def remove(self, watcher: Watcher) -> None:
         """Forget a watcher."""
@@ -290,6 +307,12 @@ class WatchCache:
         if watcher in shelf:
             shelf.remove(watcher)
             self.watcher_count -= 1
+            self._note_sole_watcher()
+
+    def _note_sole_watcher(self) -> None:
+        self.sole_watcher = None
+        if self.watcher_count == 1 and self._cluster_wide and self._cluster_wide[0].state.plain:
+            self.sole_watcher = self._cluster_wide[0]
 
     def watchers(self) -> list[Watcher]:
         """Return all registered watchers in a fixed order."""
@@ -303,6 +326,11 @@ class WatchCache:
     def is_watched(self) -> bool:
         """Whether an event of this resource can interest anybody."""
         return self.watcher_count > 0 or bool(self.fleets)
+
+    @property
+    def may_be_wide(self) -> bool:
+        """Whether enough watches for a second seat may see one write."""
+        return self.watcher_count >= WATCHES_PER_SEAT_COUNT or len(self.fleets) > 0
 
     def interested_count(self, key: Key) -> int:
         """Return how many watchers count for the seats of a write to ``key`` (facts b.3).

@@ -114,7 +114,7 @@ class OwnerIndex(Generic[T]):
 
     def __init__(self, informer: Informer[T]) -> None:
         self.children: dict[int, dict[Key, T]] = {}
-        informer.add_handler(self._changed)
+        informer.add_handler(self._changed, plain_updates=False)
 
     def _changed(self, kind: str, new: T, old: T | None) -> None:
         owner = new.owner
@@ -175,6 +175,13 @@ class ControllerContext:
         if found is None:
             found = self.informers[resource] = self.make_informer(resource)
         return found
+
+    def event_count(self) -> int:
+        """Return how many events the informers have brought so far."""
+        count = 0
+        for informer in self.informers.values():
+            count += informer.event_count
+        return count
 
     def owner_index(self, resource: str) -> OwnerIndex[Any]:
         """Return the index of a resource by owner."""

@@ -42,7 +42,7 @@ class GarbageCollector(Controller):
         self._indexes = {name: context.owner_index(name) for name in DEPENDENT_RESOURCES}
         self._absent: dict[int, None] = {}
         for name in dict.fromkeys([*OWNER_RESOURCES, *DEPENDENT_RESOURCES]):
-            context.informer(name).add_handler(self._changed)
+            context.informer(name).add_handler(self._changed, plain_updates=False)
 
     def _changed(self, kind: str, new: APIObject, old: APIObject | None) -> None:
         if kind == "DELETED":

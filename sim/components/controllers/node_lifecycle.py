@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from sim.base.api_object import NEVER, APIObject, Key
-from sim.base.objects import Lease, Node, Taint
+from sim.base.objects import Node, Taint
 from sim.components.controllers.base import (
     ERROR,
     OK,
@@ -24,6 +24,7 @@ from sim.components.controllers.base import (
 )
 from sim.components.controllers.node_lifecycle_params import NodeLifecycleParams
 from sim.components.controllers.node_pods import NodePods
+from sim.components.informer import Listener
 from sim.components.ports import Request
 from sim.engine.engine import Event
 from sim.engine.tasks import Task
@@ -72,6 +73,19 @@ class _Zone:
         return self.rate_per_second > 0.0 and self.bucket.try_take(now_seconds)
 
 
+class _Seen:
+    """What the monitor has seen of one node."""
+
+    __slots__ = ("has_news", "name", "stamp_seconds")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.has_news = False
+        """Whether there is something newer than the last pass."""
+        self.stamp_seconds = NEVER
+        """When a pass last saw news of it; never if the node is not known."""
+
+
 class NodeLifecycleController(Controller):
     """Queue keys are nodes whose NoSchedule taints may have to change."""
 
@@ -88,11 +102,14 @@ class NodeLifecycleController(Controller):
         self._params = params
         self._node_pods = node_pods
         self._nodes = context.informer("nodes")
-        self._stamps: dict[str, float] = {}
-        """Node → when a pass last saw news of it, oldest first."""
+        self._seen: dict[str, _Seen] = {}
+        self._news: list[_Seen] = []
+        """What has news since the last pass, in order."""
+        self._batches: list[tuple[float, list[_Seen]]] = []
+        """When a pass ran and what it stamped then, oldest first; who has another stamp by now is
+        in a later one. Heartbeats need no more than this, thousands of them per pass."""
         self._newcomers: dict[str, None] = {}
         """Nodes without a Ready condition so far."""
-        self._news: dict[str, None] = {}
         self._unhealthy: dict[str, None] = {}
         self._zones: dict[str, _Zone] = {}
         self._zone_of: dict[str, str] = {}
@@ -100,18 +117,32 @@ class NodeLifecycleController(Controller):
         self._polling = False
         self._all_disrupted = False
         self._nodes.add_handler(self._node_changed)
-        context.informer("leases").add_handler(self._lease_changed)
+        context.informer("leases").add_listener(_LeaseListener(self))
 
     # what the informers say
 
-    def _lease_changed(self, kind: str, new: Lease, old: Lease | None) -> None:
-        if kind != "DELETED" and new.namespace == "kube-node-lease":
-            self._news[new.name] = None
+    def note_news(self, name: str) -> None:
+        """Have the next pass stamp a node."""
+        seen = self._seen.get(name)
+        if seen is None:
+            seen = _Seen(name)
+            self._seen[name] = seen
+        if not seen.has_news:
+            seen.has_news = True
+            self._news.append(seen)
+
+    def _forget(self, name: str) -> None:
+        seen = self._seen.get(name)
+        if seen is not None:
+            seen.stamp_seconds = NEVER
+            if not seen.has_news:  # else the next pass finds that there is no such node
+                del self._seen[name]
 
     def _node_changed(self, kind: str, new: Node, old: Node | None) -> None:
         name = new.name
         if kind == "DELETED":
-            for known in (self._stamps, self._newcomers, self._unhealthy, self._retry):
+            self._forget(name)
+            for known in (self._newcomers, self._unhealthy, self._retry):
                 known.pop(name, None)
             zone = self._zones.get(self._zone_of.pop(name, ""))
             if zone is not None:
@@ -120,7 +151,7 @@ class NodeLifecycleController(Controller):
                               f" {name} from Controller")  # fmt: skip
             return
         if old is None or old.heartbeat_seconds != new.heartbeat_seconds or old.ready != new.ready:
-            self._news[name] = None
+            self.note_news(name)
         if new.ready != "True" or any(taint.effect == "NoExecute" for taint in new.taints):
             self._unhealthy[name] = None
         else:
@@ -196,15 +227,14 @@ class NodeLifecycleController(Controller):
         params = self._params
         self._stamp(now)
         silent: dict[str, None] = {}
-        for name, stamp_seconds in self._stamps.items():
-            if now <= stamp_seconds + params.node_monitor_grace_period_seconds:
-                break
+        for name in self._silent_for(now, params.node_monitor_grace_period_seconds):
             if name not in self._newcomers:
                 silent[name] = None
         for name in self._newcomers:
             node = self._nodes.get("", name)
             if node is not None:
-                start = max(node.creation_seconds, self._stamps.get(name, 0.0))
+                seen = self._seen.get(name)
+                start = max(node.creation_seconds, seen.stamp_seconds if seen is not None else 0.0)
                 if now > start + params.node_startup_grace_period_seconds:
                     silent[name] = None
         jobs = dict.fromkeys([*silent, *self._unhealthy, *self._retry])
@@ -212,21 +242,40 @@ class NodeLifecycleController(Controller):
 
     def _stamp(self, now: float) -> None:
         """Stamp the nodes with news."""
-        news, self._news = self._news, {}
-        stamps, newcomers = self._stamps, self._newcomers
-        for name in news:
-            known = name in stamps
-            if known:
-                del stamps[name]  # the latest stamp is the last
-            if not known or (newcomers and name in newcomers):
+        news, self._news = self._news, []
+        newcomers = self._newcomers
+        stamped: list[_Seen] = []
+        for seen in news:
+            seen.has_news = False
+            if seen.stamp_seconds < 0.0 or (newcomers and seen.name in newcomers):
+                name = seen.name
                 node = self._nodes.get("", name)
                 if node is None:
+                    self._forget(name)
                     continue
                 if name not in self._zone_of:
                     self._welcome(node)
                 if _has_reported(node):
                     newcomers.pop(name, None)
-            stamps[name] = now
+            seen.stamp_seconds = now
+            stamped.append(seen)
+        self._batches.append((now, stamped))
+
+    def _silent_for(self, now: float, grace_seconds: float) -> list[str]:
+        """Return the nodes whose last stamp is older than that, the oldest first."""
+        silent: list[str] = []
+        kept: list[tuple[float, list[_Seen]]] = []
+        old_count = 0
+        for stamp_seconds, batch in self._batches:
+            if now <= stamp_seconds + grace_seconds:
+                break
+            old_count += 1
+            left = [seen for seen in batch if seen.stamp_seconds == stamp_seconds]
+            if left:
+                silent += [seen.name for seen in left]
+                kept.append((stamp_seconds, left))
+        self._batches[:old_count] = kept
+        return silent
 
     def _welcome(self, node: Node) -> None:
         zone = node.labels.get(ZONE_LABEL, "")
@@ -386,7 +435,7 @@ class NodeLifecycleController(Controller):
                 states[zone_name] = "Normal"
         everywhere = bool(states) and all(state == "FullDisruption" for state in states.values())
         if self._all_disrupted and not everywhere:
-            self._stamps = dict.fromkeys(self._stamps, self.engine.now)
+            self._restamp()
         self._all_disrupted = everywhere
         for zone_name, state in states.items():
             zone = self._zones[zone_name]
@@ -398,6 +447,32 @@ class NodeLifecycleController(Controller):
                 zone.set_rate(params.secondary_node_eviction_rate_per_second if large else 0.0)
             else:
                 zone.set_rate(params.node_eviction_rate_per_second)
+
+
+    def _restamp(self) -> None:
+        """Count all nodes as heard of now."""
+        now = self.engine.now
+        everybody = [
+            seen
+            for stamp_seconds, batch in self._batches
+            for seen in batch
+            if seen.stamp_seconds == stamp_seconds
+        ]
+        for seen in everybody:
+            seen.stamp_seconds = now
+        self._batches = [(now, everybody)]
+
+
+class _LeaseListener(Listener):
+    """Hears of the heartbeats."""
+
+    def __init__(self, controller: NodeLifecycleController) -> None:
+        self._controller = controller
+
+    def changed(self, kind: str, new: APIObject, old: APIObject | None) -> None:
+        """A node is alive."""
+        if kind != "DELETED" and new.namespace == "kube-node-lease":
+            self._controller.note_news(new.name)
 
 
 def _has_reported(node: Node) -> bool:

@@ -37,11 +37,20 @@ class PodGarbageCollector(Controller):
         super().__init__(context, 0)
         self._node_pods = node_pods
         self._threshold = terminated_pod_gc_threshold
-        self._nodes = context.informer("nodes")
+        self._node_names: dict[str, None] = {}
+        """Of the nodes that the informer knows: looked up by name alone, for every node at every
+        check."""
         self._terminated: dict[int, Pod] = {}
         self._unbound_terminating: dict[int, Pod] = {}
         self._missing_since: dict[str, float] = {}
+        context.informer("nodes").add_handler(self._node_changed)
         context.informer("pods").add_handler(self._pod_changed)
+
+    def _node_changed(self, kind: str, new: Node, old: Node | None) -> None:
+        if kind == "DELETED":
+            self._node_names.pop(new.name, None)
+        else:
+            self._node_names[new.name] = None
 
     def _pod_changed(self, kind: str, new: Pod, old: Pod | None) -> None:
         uid = new.uid
@@ -71,8 +80,8 @@ class PodGarbageCollector(Controller):
             oldest = sorted(self._terminated.values(), key=lambda pod: pod.creation_seconds)
             for pod in oldest[:surplus]:
                 yield from self._delete(pod)
-        nodes = self._nodes.objects
-        missing = [name for name in self._node_pods.by_node if ("", name) not in nodes]
+        nodes = self._node_names
+        missing = [name for name in self._node_pods.by_node if name not in nodes]
         for name in [name for name in self._missing_since if name not in missing]:
             del self._missing_since[name]
         for name in missing:

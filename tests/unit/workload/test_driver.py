@@ -388,5 +388,5 @@ def test_an_old_tracked_pod_leaves_at_the_cost_of_one_event() -> None:
     tracker.listeners.append(lambda: looked.append(len(left)))
     for pod in list(tracker.informer.objects.values()):
         event = WatchEvent("DELETED", "pods", pod.key, pod, pod, 10**6, 0.0)
-        tracker.informer._deliver([event])
+        tracker.informer.bring([event])
     assert looked == list(range(len(looked) - 1, -1, -1))
