@@ -121,7 +121,6 @@ class Engine:
         """SimPy's environment; for this package only."""
         self.now = 0.0
         """Simulated time in seconds; nobody else sets it."""
-        self.environment.schedule = self._schedule  # type: ignore[method-assign]
         self.numbers = Numbers()
         self._next: Call | None = None
         """The first of the chain: none of its calls is due after one of the list."""
@@ -143,6 +142,8 @@ class Engine:
         """Events processed so far."""
         self.stop_reason = ""
         self._is_stopping = False
+        # last, when all fields are there: compiled code need not look at every use whether they are
+        self.environment.schedule = self._schedule  # type: ignore[method-assign]
 
     def after(
         self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
