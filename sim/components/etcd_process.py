@@ -14,6 +14,9 @@ from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, Final
 
+from librt.vecs import vec
+from mypy_extensions import i64
+
 from sim.costs.etcd import EtcdLaw
 from sim.engine.engine import Engine
 from sim.engine.host import Host
@@ -55,7 +58,7 @@ class GoProcess:
         self._law = law
         self._awake_seconds = 0.0
         self._stream = engine.stream(f"{name}/scheduling")
-        self._scatter = scatter_table(law.params.scatter_sigma_ratio)
+        self._scatter = vec[float](scatter_table(law.params.scatter_sigma_ratio))
         self.host = host
         self.process = host.process(name)
         self.crowd_count = 1
@@ -115,7 +118,7 @@ class GoProcess:
                 wait_seconds = stream.exponential(params.stall_seconds)
                 self._engine.after(wait_seconds, self._late, work)
                 return
-        demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * SCATTER_COUNT)]
+        demand *= self.crowding_ratio * self._scatter[i64(stream.uniform() * SCATTER_COUNT)]
         self._awake_seconds = now + demand
         process.run(demand, then, argument)
 
@@ -143,7 +146,7 @@ class GoProcess:
         else:
             work_seconds += wake_seconds * params.awake_ratio
         draw = stream.uniform() * SCATTER_COUNT
-        index = int(draw)
+        index = i64(draw)
         work_seconds *= self.crowding_ratio * self._scatter[index]
         count = host.occupy(process, work_seconds)
         if not count:
@@ -152,7 +155,7 @@ class GoProcess:
         self._awake_seconds = now + work_seconds
         cores = host.core_count
         share = float(count - 1) / float(cores) if cores else 0.0
-        if draw - index < params.stall_ratio * share * share:
+        if draw - float(index) < params.stall_ratio * share * share:
             work_seconds += stream.exponential(params.stall_seconds)
         return work_seconds
 
