@@ -93,6 +93,16 @@ class Etcd:
         )
         member_link = LinkLaw(link or LINKS["loopback"], engine.stream("etcd/link"))
         self.direct = self.client_link.free
+        self._waiting: list[Batch] = []
+        """Committed, not yet being applied."""
+        self._applying: list[Batch] = []
+        self.applied_index = 0
+        self._merged: Batch | None = None
+        self.forwarded: dict[Write, Frontend] = {}
+        self.no_space = False
+        self._quota_bytes = params.quota_backend_bytes
+        self._commits = recorder["etcd_commits"]
+        self._fault_rows = recorder["faults"]
         self.raft = RaftGroup(
             engine,
             self.members,
@@ -104,8 +114,6 @@ class Etcd:
         )
         self.store = Store(self._lease_made)
         self.frontends = [Frontend(member, self._readers(member)) for member in self.members]
-        self._commits = recorder["etcd_commits"]
-        self._fault_rows = recorder["faults"]
         self.backend = Backend(
             engine,
             recorder["etcd_backend_commits"],
@@ -117,16 +125,9 @@ class Etcd:
         )
         self.reads = ReadLoop(self)
         self.faults = FaultControl(self)
-        self._waiting: list[Batch] = []
-        """Committed, not yet being applied."""
-        self._applying: list[Batch] = []
-        self.applied_index = 0
-        self._merged: Batch | None = None
         self.watches = WatchFanOut(self)
-        self.forwarded: dict[Write, Frontend] = {}
-        self.no_space = False
-        self._quota_bytes = params.quota_backend_bytes
         self._then_received, self._then_respond = self._received, self.respond
+        self._then_applied = self._applied
         """Bound once: they are called for every commit."""
         self._open_accounts()
 
@@ -184,11 +185,12 @@ class Etcd:
         if self.direct:
             self.arrive(write, frontend)
         elif not self._express(write, write.size_bytes, frontend):
-            engine.after(
-                self.client_link.sample_seconds(),
-                lambda item: self.arrive(item, frontend),
-                write,
-            )
+            self._arrive_later(write, frontend)
+
+    def _arrive_later(self, write: Write, frontend: Frontend | None) -> None:
+        engine = self.engine
+        seconds = self.client_link.sample_seconds()
+        engine.after(seconds, lambda item: self.arrive(item, frontend), write)
 
     def _express(self, item: Any, size_bytes: int, frontend: Frontend | None) -> bool:
         """Let a request travel and be received in one step, if nothing can come in between."""
@@ -309,7 +311,7 @@ class Etcd:
         if self._merged is batch:
             self._merged = None
             self._applying = [batch]
-            self._applied((self.raft.epoch, self._applying))
+            self._finish_apply(self._applying)
             return
         self._waiting.append(batch)
         if not self._applying and not self.backend.stalled and self._merged is None:
@@ -345,15 +347,17 @@ class Etcd:
         leader.run(
             self.law.params.apply_wake_seconds,
             self._apply_demand(count, size_bytes) + self.raft.take_debt(),
-            self._applied,
+            self._then_applied,
             (self.raft.epoch, batches),
             goes_on=goes_on,
         )
 
     def _applied(self, work: tuple[int, list[Batch]]) -> None:
         epoch, batches = work
-        if epoch != self.raft.epoch:
-            return
+        if epoch == self.raft.epoch:
+            self._finish_apply(batches)
+
+    def _finish_apply(self, batches: list[Batch]) -> None:
         now = self.engine.now
         store = self.store
         events: list[WatchEvent] = []
@@ -363,22 +367,16 @@ class Etcd:
             if not batch.writes:
                 continue
             self._apply_batch(batch, now, events)
-            self._commits.append(
-                (
-                    batch.start_seconds,
-                    len(batch.writes),
-                    batch.size_bytes,
-                    batch.fsync_seconds,
-                    batch.commit_seconds - batch.start_seconds,
-                    now - batch.commit_seconds,
-                    leader_index,
-                )
-            )
+            quorum_seconds = batch.commit_seconds - batch.start_seconds
+            apply_seconds = now - batch.commit_seconds
+            self._commits.append((
+                batch.start_seconds, len(batch.writes), batch.size_bytes, batch.fsync_seconds,
+                quorum_seconds, apply_seconds, leader_index,
+            ))  # fmt: skip
         self.applied_index = batches[-1].last_index
         self._applying = []
-        put_count = store.put_count - put_count
-        if put_count:
-            self.backend.dirty(put_count)
+        if store.put_count > put_count:
+            self.backend.dirty(store.put_count - put_count)
             if store.database_bytes > self._quota_bytes and not self.no_space:
                 self._raise_no_space()
         if not self.backend.stalled:
@@ -395,7 +393,11 @@ class Etcd:
 
     def _apply_batch(self, batch: Batch, now: float, events: list[WatchEvent]) -> None:
         store = self.store
-        if not store.leases:
+        is_plain = True
+        if store.leases:
+            for write in batch.writes:
+                is_plain = is_plain and write.resource != _REVOKE
+        if is_plain:
             store.apply(batch.writes, now, events)
             return
         writes = [write for write in batch.writes if write.resource != _REVOKE]
@@ -442,10 +444,8 @@ class Etcd:
     def _refuse(self, write: Write, error: str) -> None:
         write.error = error
         self.failed_count += 1
-        if self.direct:
-            self.engine.after(0.0, self.respond, [write])
-        else:
-            self.engine.after(self.client_link.sample_seconds(), self.respond, [write])
+        delay_seconds = 0.0 if self.direct else self.client_link.sample_seconds()
+        self.engine.after(delay_seconds, self.respond, [write])
 
     def _raise_no_space(self) -> None:
         self.no_space = True
