@@ -22,7 +22,8 @@ from sim.base.errors import Problem, UserError
 from sim.engine.streams import Stream, packed_draws
 
 _TABLE_COUNT: Final = 4096
-_BLOCK_COUNT: Final = 512
+_BLOCK_COUNT: Final = 2048
+"""Few disks draw, and often: their blocks are larger than those of a `Stream`."""
 _BLOCK_BYTES: Final = 8 * _BLOCK_COUNT
 
 _MEASURED_SHAPE: tuple[tuple[float, float], ...] = (
@@ -256,7 +257,7 @@ class DiskLaw:
         """Return durations of syncs without others in flight."""
         draws = self._stream.generator("uniform").random(_BLOCK_COUNT)
         indices = (draws * _TABLE_COUNT).astype(np.intp)
-        return packed_draws(self._table[indices])
+        return packed_draws(self._table.take(indices))
 
     def mean_seconds(self, written_bytes: float = 0.0) -> float:
         """Return the mean duration on a busy disk, without other syncs in flight."""

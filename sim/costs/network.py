@@ -17,7 +17,8 @@ from mypy_extensions import i64
 
 from sim.engine.streams import Stream, packed_draws
 
-_BLOCK_COUNT: Final = 512
+_BLOCK_COUNT: Final = 2048
+"""Few links draw, and often: their blocks are larger than those of a `Stream`."""
 _BLOCK_BYTES: Final = 8 * _BLOCK_COUNT
 
 
@@ -106,8 +107,12 @@ class LinkLaw:
         return read_f64_le(self._block, place)
 
     def _draw(self) -> bytes:
-        normals = self._stream.generator("latency").standard_normal(_BLOCK_COUNT)
-        return packed_draws(self._base + self._excess * np.exp(self._sigma * normals))
+        draws = self._stream.generator("latency").standard_normal(_BLOCK_COUNT)
+        draws *= self._sigma
+        np.exp(draws, out=draws)
+        draws *= self._excess
+        draws += self._base
+        return packed_draws(draws)
 
     def mean_seconds(self) -> float:
         """Return the mean of the law: base + median · exp(σ²/2) (lognormal mean)."""
