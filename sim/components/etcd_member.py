@@ -13,6 +13,7 @@ from sim.costs.disk import DiskLaw
 from sim.costs.etcd import EtcdLaw
 from sim.engine.engine import Engine
 from sim.engine.host import Host
+from sim.engine.tables import Table
 
 SEGMENT_BYTES: Final = 64_000_000
 """Size of a WAL file; a cut costs one more sync (`facts/model.md` d.1)."""
@@ -51,6 +52,19 @@ class Batch:
         """Whether commit and apply are one step, told at its end."""
         self.later: Batch | None = None
         """The next one that is not committed."""
+
+    def write_row(self, table: Table, now: float, leader_index: int) -> None:
+        """Write the row of a batch that has just been applied."""
+        if not table.enabled:
+            return
+        table.put_float(self.start_seconds)
+        table.put_integer(len(self.writes))
+        table.put_integer(self.size_bytes)
+        table.put_float(self.fsync_seconds)
+        table.put_float(self.commit_seconds - self.start_seconds)
+        table.put_float(now - self.commit_seconds)
+        table.put_integer(leader_index)
+        table.end_row()
 
 
 class Member(GoProcess):

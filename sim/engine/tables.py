@@ -72,12 +72,14 @@ class Table:
     ``append`` takes one tuple with the columns in order; ``append_sharing``, for tables with shared
     columns, a tuple whose first item is what `share` has returned for the tuple of these (in their
     order), the others following in order. ``enabled`` is a fact for callers that would otherwise
-    build rows nobody keeps; a disabled table ignores rows.
+    build rows nobody keeps; a disabled table ignores rows. Hot paths write a row value by value, so
+    that none becomes an object: `put_float` and `put_integer` in the order of the columns, then
+    `end_row`; never to a disabled table.
     """
 
     __slots__ = (
-        "_chunks", "_codes", "_kinds", "_met", "_own_indices", "_pending_count", "_row_codes",
-        "_row_type", "_rows", "_shared_indices", "_shared_numbers", "_shared_tuples",
+        "_chunks", "_codes", "_kinds", "_met", "_own_indices", "_pending_count", "_place",
+        "_row_codes", "_row_type", "_rows", "_shared_indices", "_shared_numbers", "_shared_tuples",
         "_shared_values", "_width", "enabled", "packed_row_count", "spec",
     )  # fmt: skip
 
@@ -88,6 +90,8 @@ class Table:
         """The rows not packed yet, one after another."""
         self._pending_count: i64 = 0
         """How many these are."""
+        self._place: i64 = 0
+        """How many values have been put into the next one."""
         self._chunks: list[list[npt.NDArray[Any]]] = [[] for _ in spec.columns]
         self._codes: list[dict[str, int]] = [{} for _ in spec.columns]
         names = spec.column_names()
@@ -96,7 +100,7 @@ class Table:
         dtypes = [spec.columns[index].dtype for index in self._own_indices]
         if spec.shared:
             dtypes.insert(0, "i4")
-        self._width = len(dtypes)
+        self._width: i64 = len(dtypes)
         self._kinds = vec[i64]([_KINDS[dtype] for dtype in dtypes])
         """How each value of an appended row is written."""
         own_codes = [self._codes[index] for index in self._own_indices]
@@ -155,6 +159,31 @@ class Table:
             else:
                 truth: u8 = 1 if value else 0
                 rows.append(truth)
+        self._count_row()
+
+    def put_float(self, value: float) -> None:
+        """Write the next value of a row, of a column of type ``f8``."""
+        assert self._kinds[self._place] == _FLOAT, self.spec.name
+        self._place += 1
+        write_f64_le(self._rows, value)
+
+    def put_integer(self, value: i64) -> None:
+        """Write the next value of a row, of a column of type ``i8`` or ``i4``."""
+        kind = self._kinds[self._place]
+        self._place += 1
+        if kind == _LONG:
+            write_i64_le(self._rows, value)
+        else:
+            assert kind == _INTEGER, self.spec.name
+            write_i32_le(self._rows, i32(value))
+
+    def end_row(self) -> None:
+        """End a row that has been written value by value."""
+        assert self._place == self._width, self.spec.name
+        self._place = 0
+        self._count_row()
+
+    def _count_row(self) -> None:
         self._pending_count += 1
         if self._pending_count >= _CHUNK_ROWS_COUNT:
             self._pack()
@@ -194,11 +223,13 @@ class Table:
         self._met += [False] * missing_count
         for values in self._shared_values:
             values += [0] * missing_count
-        unmet = numbers[~np.array(self._met)[numbers]]
+        places = numbers.astype(np.intp)
+        unmet = numbers[~np.array(self._met).take(places)]
         for number in dict.fromkeys(unmet.tolist()):
             self._meet(number)
         for index, values in zip(self._shared_indices, self._shared_values, strict=True):
-            self._chunks[index].append(np.array(values, dtype=self._dtype(index))[numbers])
+            lookup = np.array(values, dtype=self._dtype(index))
+            self._chunks[index].append(lookup.take(places))
 
     def _meet(self, number: int) -> None:
         """Take note of a tuple of shared values that no row has named before."""
