@@ -56,7 +56,7 @@ _CHAIN_STEPS_MAX: Final = 8
 class Call:
     """One scheduled callback that can be cancelled."""
 
-    __slots__ = ("argument", "callback", "due_seconds", "later", "number")
+    __slots__ = ("argument", "callback", "due_seconds", "is_kept", "later", "number")
 
     def __init__(
         self, due_seconds: float, number: i64, callback: Callable[[Any], object], argument: Any
@@ -68,6 +68,8 @@ class Call:
         self.argument = argument
         self.later: Call | None = None
         """The next one of the engine's chain, while it is in there."""
+        self.is_kept = True
+        """Whether somebody besides the engine may have it."""
 
     def __lt__(self, other: Call) -> bool:
         """Whether it stands before another in the engine's list: what happens later does."""
@@ -122,10 +124,13 @@ class Engine:
         self.now = 0.0
         """Simulated time in seconds; nobody else sets it."""
         self.numbers = Numbers()
-        self._next: Call | None = None
-        """The first of the chain: none of its calls is due after one of the list."""
+        self._head = Call(-inf, 0, _happen, None)
+        """What the chain begins with: the next call comes behind it. None of the chain is due after
+        one of the list."""
         self._calls: list[Call] = []
         """The other calls due soon, the next one last."""
+        self._spare: Call | None = None
+        """Calls that have happened and that nobody else has: linked, to be used again."""
         self._near_seconds = 0.0
         """What is due before this goes into the list at once."""
         self._slots: dict[int, _Slot] = {}
@@ -149,7 +154,22 @@ class Engine:
         self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
     ) -> None:
         """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0), whatever happens."""
-        self.call_later(delay_seconds, callback, argument)
+        due_seconds = self.now + delay_seconds
+        call = self._spare
+        if call is None:
+            call = Call(due_seconds, self.numbers.take(), callback, argument)
+            call.is_kept = False
+        else:
+            self._spare = call.later
+            call.later = None
+            call.due_seconds = due_seconds
+            call.number = self.numbers.take()
+            call.callback = callback
+            call.argument = argument
+        if due_seconds < self._near_seconds:
+            self._put_near(call)
+        else:
+            self._put_far(due_seconds, call)
 
     def call_later(
         self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
@@ -168,21 +188,22 @@ class Engine:
         due_seconds = call.due_seconds
         number = call.number
         calls = self._calls
-        earlier: Call | None = None
-        later = self._next
+        earlier = self._head
         passed_count: i64 = 0
-        while later is not None and (
-            later.due_seconds < due_seconds
-            or (later.due_seconds == due_seconds and later.number < number)
-        ):
-            earlier = later
-            later = later.later
-            passed_count += 1
+        while True:
+            later = earlier.later
+            if (
+                later is None
+                or later.due_seconds > due_seconds
+                or (later.due_seconds == due_seconds and later.number > number)
+            ):
+                break
             if passed_count == _CHAIN_STEPS_MAX:
-                earlier.later = None
-                self._unchain(later)
+                self._unchain(earlier)
                 self._put_list(call)
                 return
+            passed_count += 1
+            earlier = later
         if later is None and calls:
             last = calls[-1]
             if last.due_seconds < due_seconds or (
@@ -191,14 +212,13 @@ class Engine:
                 self._put_list(call)
                 return
         call.later = later
-        if earlier is None:
-            self._next = call
-        else:
-            earlier.later = call
+        earlier.later = call
 
-    def _unchain(self, call: Call | None) -> None:
-        """Put the last calls of the chain, from this one on, into the list."""
+    def _unchain(self, last: Call) -> None:
+        """Put what is behind one call of the chain into the list."""
         rest: list[Call] = []
+        call = last.later
+        last.later = None
         while call is not None:
             rest.append(call)
             later = call.later
@@ -259,8 +279,7 @@ class Engine:
             for call in slot.calls:
                 self._put_near(call)
         else:
-            self._unchain(self._next)
-            self._next = None
+            self._unchain(self._head)
             calls = self._calls
             calls += slot.calls
             calls.sort()
@@ -354,11 +373,12 @@ class Engine:
 
         Chain and list cannot both be found empty here, since the horizon is always in one of them.
         """
+        head = self._head
         calls = self._calls
         done_count: i64 = 0
         try:
             while done_count < count:
-                first = self._next
+                first = head.later
                 call = first if first is not None else calls[-1]
                 due_seconds = call.due_seconds
                 if due_seconds >= self._slot_seconds:
@@ -367,13 +387,18 @@ class Engine:
                 if first is None:
                     calls.pop()
                 else:
-                    self._next = call.later
+                    head.later = call.later
                     call.later = None  # whoever keeps the call does not keep what came after it
                 done_count += 1
                 self.now = due_seconds
                 callback = call.callback
                 if callback is not None:
-                    callback(call.argument)
+                    argument = call.argument
+                    if not call.is_kept:
+                        call.callback = call.argument = None
+                        call.later = self._spare
+                        self._spare = call
+                    callback(argument)
                     if self._is_stopping:
                         return
         finally:
