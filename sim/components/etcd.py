@@ -103,15 +103,7 @@ class Etcd:
         self._quota_bytes = params.quota_backend_bytes
         self._commits = recorder["etcd_commits"]
         self._fault_rows = recorder["faults"]
-        self.raft = RaftGroup(
-            engine,
-            self.members,
-            law,
-            member_link,
-            self._committed,
-            self._merged_apply_seconds,
-            lambda: self._present_count,
-        )
+        self.raft = RaftGroup(engine, self.members, law, member_link, self)
         self.store = Store(self._lease_made)
         self.frontends = [Frontend(member, self._readers(member)) for member in self.members]
         self.backend = Backend(
@@ -132,7 +124,8 @@ class Etcd:
         self._open_accounts()
 
     def _open_accounts(self) -> None:
-        self._present_count = 0
+        self.present_count = 0
+        """Writes that have come and not been answered."""
         self._area_seconds = 0.0
         self._area_at_seconds = 0.0
         self._sojourn_sum_seconds = 0.0
@@ -178,9 +171,9 @@ class Etcd:
         engine = self.engine
         now = engine.now
         write.proposed_seconds = now
-        self._area_seconds += self._present_count * (now - self._area_at_seconds)
+        self._area_seconds += self.present_count * (now - self._area_at_seconds)
         self._area_at_seconds = now
-        self._present_count += 1
+        self.present_count += 1
         self._started_sum_seconds += now
         if self.direct:
             self.arrive(write, frontend)
@@ -288,7 +281,7 @@ class Etcd:
 
     # Commit and apply -----------------------------------------------------------------------
 
-    def _merged_apply_seconds(self, batch: Batch) -> float:
+    def merged_apply_seconds(self, batch: Batch) -> float:
         """Apply in the same stage as the raft loop's end, if nothing else is in the way."""
         if (
             self._applying
@@ -307,7 +300,8 @@ class Etcd:
             demand += self.watches.apply_seconds(count)
         return demand
 
-    def _committed(self, batch: Batch) -> None:
+    def committed(self, batch: Batch) -> None:
+        """Take a batch that a quorum has."""
         if self._merged is batch:
             self._merged = None
             self._applying = [batch]
@@ -367,12 +361,7 @@ class Etcd:
             if not batch.writes:
                 continue
             self._apply_batch(batch, now, events)
-            quorum_seconds = batch.commit_seconds - batch.start_seconds
-            apply_seconds = now - batch.commit_seconds
-            self._commits.append((
-                batch.start_seconds, len(batch.writes), batch.size_bytes, batch.fsync_seconds,
-                quorum_seconds, apply_seconds, leader_index,
-            ))  # fmt: skip
+            batch.write_row(self._commits, now, leader_index)
         self.applied_index = batches[-1].last_index
         self._applying = []
         if store.put_count > put_count:
@@ -428,9 +417,9 @@ class Etcd:
         """Hand answers over to the clients: the end of each write here."""
         now = self.engine.now
         count = len(writes)
-        self._area_seconds += self._present_count * (now - self._area_at_seconds)
+        self._area_seconds += self.present_count * (now - self._area_at_seconds)
         self._area_at_seconds = now
-        self._present_count -= count
+        self.present_count -= count
         self.answered_count += count
         sojourn = count * now
         for write in writes:
@@ -551,8 +540,8 @@ class Etcd:
         """Return broken invariants: Little's law, revisions, acknowledged writes, Raft's rules."""
         now = self.engine.now
         problems = [*self._problems, *self.raft.check()]
-        area = self._area_seconds + self._present_count * (now - self._area_at_seconds)
-        residual = self._present_count * now - self._started_sum_seconds
+        area = self._area_seconds + self.present_count * (now - self._area_at_seconds)
+        residual = self.present_count * now - self._started_sum_seconds
         sojourn = self._sojourn_sum_seconds + residual
         if abs(area - sojourn) > 1e-6 + 1e-6 * max(area, sojourn):
             problems.append(
@@ -581,7 +570,7 @@ class Etcd:
             "failed_count": self.failed_count,
             "batch_count": raft.batch_count,
             "entry_count": raft.entry_count,
-            "present_count": self._present_count,
+            "present_count": self.present_count,
             "database_bytes": self.store.database_bytes,
             "database_in_use_bytes": self.store.in_use_bytes,
             "backend_commit_count": self.backend.commit_count,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import i64
 
@@ -22,6 +22,9 @@ from sim.components.ports import Write
 from sim.costs.etcd import EtcdLaw
 from sim.costs.network import LinkLaw
 from sim.engine.engine import Engine
+
+if TYPE_CHECKING:
+    from sim.components.etcd import Etcd
 
 SYSCALL_KEPT_SECONDS: Final = 50e-6
 """A system call shorter than this keeps its processor (Go's monitor looks every 20 µs or more):
@@ -46,17 +49,13 @@ class RaftGroup:
         members: list[Member],
         law: EtcdLaw,
         link: LinkLaw,
-        on_commit: Callable[[Batch], None],
-        merged_apply_seconds: Callable[[Batch], float],
-        present_count: Callable[[], int],
+        etcd: Etcd,
     ) -> None:
         self._engine = engine
         self.members = members
         self.law = law
         self.link = link
-        self._on_commit = on_commit
-        self._merged_apply_seconds = merged_apply_seconds
-        self._present_count = present_count
+        self._etcd = etcd
         self.leader: Member | None = members[0]
         self.followers = members[1:]
         self.quorum_count = len(members) // 2 + 1
@@ -194,7 +193,7 @@ class RaftGroup:
         leader = self.leader
         assert leader is not None
         if self._oldest is self._newest and leader.host.has_room():
-            apply_seconds = self._merged_apply_seconds(batch)
+            apply_seconds = self._etcd.merged_apply_seconds(batch)
             if apply_seconds >= 0.0:
                 wake = self.law.params.apply_wake_seconds
                 seconds = leader.express_seconds(wake, apply_seconds + self.take_debt())
@@ -253,7 +252,7 @@ class RaftGroup:
             demand += wake
             wake = 0.0
         if self.quorum_count == 1 and not self.pending and self._oldest is self._newest:
-            apply_seconds = self._merged_apply_seconds(batch)
+            apply_seconds = self._etcd.merged_apply_seconds(batch)
             if apply_seconds >= 0.0:
                 wake += law.params.apply_wake_seconds
                 demand += apply_seconds
@@ -277,7 +276,7 @@ class RaftGroup:
         if batch.epoch != self.epoch or leader is None:
             return
         if batch.fsync_seconds > SYSCALL_KEPT_SECONDS:
-            wait_seconds = leader.sync_stall_seconds(self._present_count())
+            wait_seconds = leader.sync_stall_seconds(self._etcd.present_count)
             if wait_seconds > 0.0:
                 batch.fsync_seconds += wait_seconds
                 self._engine.after(wait_seconds, self._synced, batch)
@@ -320,7 +319,7 @@ class RaftGroup:
             for follower in self.followers:
                 if follower.alive:
                     self._tell_commit(follower, len(batch.writes))
-            self._on_commit(batch)
+            self._etcd.committed(batch)
 
     def _is_durable(self, index: i64) -> bool:
         """Whether a quorum has the log up to ``index`` on disk."""

@@ -297,8 +297,6 @@ class Host:
         """Whether `occupy` would succeed now."""
         if self._jobs:
             return False
-        if self._direct.count + self._occupied_count < self._room_count:
-            return True  # those that have ended meanwhile need not be looked for
         if self._first_end_seconds <= self._engine.now:
             self._retire(self._engine.now)
         return self._direct.count + self._occupied_count < self._room_count
