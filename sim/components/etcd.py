@@ -103,6 +103,13 @@ class Etcd:
         self._quota_bytes = params.quota_backend_bytes
         self._commits = recorder["etcd_commits"]
         self._fault_rows = recorder["faults"]
+        self.present_count = 0
+        """Writes that have come and not been answered."""
+        self._area_seconds = 0.0
+        self._area_at_seconds = 0.0
+        self._sojourn_sum_seconds = 0.0
+        self._started_sum_seconds = 0.0
+        # below is what knows this object: of the fields above compiled code is sure
         self.raft = RaftGroup(engine, self.members, law, member_link, self)
         self.store = Store(self._lease_made)
         self.frontends = [Frontend(member, self._readers(member)) for member in self.members]
@@ -124,12 +131,6 @@ class Etcd:
         self._open_accounts()
 
     def _open_accounts(self) -> None:
-        self.present_count = 0
-        """Writes that have come and not been answered."""
-        self._area_seconds = 0.0
-        self._area_at_seconds = 0.0
-        self._sojourn_sum_seconds = 0.0
-        self._started_sum_seconds = 0.0
         self.answered_count = 0
         self.acknowledged_index = 0
         self.acknowledged_revision = 0
