@@ -93,19 +93,26 @@ class Etcd:
         )
         member_link = LinkLaw(link or LINKS["loopback"], engine.stream("etcd/link"))
         self.direct = self.client_link.free
-        self.raft = RaftGroup(
-            engine,
-            self.members,
-            law,
-            member_link,
-            self._committed,
-            self._merged_apply_seconds,
-            lambda: self._present_count,
-        )
-        self.store = Store(self._lease_made)
-        self.frontends = [Frontend(member, self._readers(member)) for member in self.members]
+        self._waiting: list[Batch] = []
+        """Committed, not yet being applied."""
+        self._applying: list[Batch] = []
+        self.applied_index = 0
+        self._merged: Batch | None = None
+        self.forwarded: dict[Write, Frontend] = {}
+        self.no_space = False
+        self._quota_bytes = params.quota_backend_bytes
         self._commits = recorder["etcd_commits"]
         self._fault_rows = recorder["faults"]
+        self.present_count = 0
+        """Writes that have come and not been answered."""
+        self._area_seconds = 0.0
+        self._area_at_seconds = 0.0
+        self._sojourn_sum_seconds = 0.0
+        self._started_sum_seconds = 0.0
+        # below is what knows this object: of the fields above compiled code is sure
+        self.raft = RaftGroup(engine, self.members, law, member_link, self)
+        self.store = Store(self._lease_made)
+        self.frontends = [Frontend(member, self._readers(member)) for member in self.members]
         self.backend = Backend(
             engine,
             recorder["etcd_backend_commits"],
@@ -117,25 +124,13 @@ class Etcd:
         )
         self.reads = ReadLoop(self)
         self.faults = FaultControl(self)
-        self._waiting: list[Batch] = []
-        """Committed, not yet being applied."""
-        self._applying: list[Batch] = []
-        self.applied_index = 0
-        self._merged: Batch | None = None
         self.watches = WatchFanOut(self)
-        self.forwarded: dict[Write, Frontend] = {}
-        self.no_space = False
-        self._quota_bytes = params.quota_backend_bytes
         self._then_received, self._then_respond = self._received, self.respond
+        self._then_applied = self._applied
         """Bound once: they are called for every commit."""
         self._open_accounts()
 
     def _open_accounts(self) -> None:
-        self._present_count = 0
-        self._area_seconds = 0.0
-        self._area_at_seconds = 0.0
-        self._sojourn_sum_seconds = 0.0
-        self._started_sum_seconds = 0.0
         self.answered_count = 0
         self.acknowledged_index = 0
         self.acknowledged_revision = 0
@@ -177,18 +172,19 @@ class Etcd:
         engine = self.engine
         now = engine.now
         write.proposed_seconds = now
-        self._area_seconds += self._present_count * (now - self._area_at_seconds)
+        self._area_seconds += self.present_count * (now - self._area_at_seconds)
         self._area_at_seconds = now
-        self._present_count += 1
+        self.present_count += 1
         self._started_sum_seconds += now
         if self.direct:
             self.arrive(write, frontend)
         elif not self._express(write, write.size_bytes, frontend):
-            engine.after(
-                self.client_link.sample_seconds(),
-                lambda item: self.arrive(item, frontend),
-                write,
-            )
+            self._arrive_later(write, frontend)
+
+    def _arrive_later(self, write: Write, frontend: Frontend | None) -> None:
+        engine = self.engine
+        seconds = self.client_link.sample_seconds()
+        engine.after(seconds, lambda item: self.arrive(item, frontend), write)
 
     def _express(self, item: Any, size_bytes: int, frontend: Frontend | None) -> bool:
         """Let a request travel and be received in one step, if nothing can come in between."""
@@ -286,7 +282,7 @@ class Etcd:
 
     # Commit and apply -----------------------------------------------------------------------
 
-    def _merged_apply_seconds(self, batch: Batch) -> float:
+    def merged_apply_seconds(self, batch: Batch) -> float:
         """Apply in the same stage as the raft loop's end, if nothing else is in the way."""
         if (
             self._applying
@@ -305,11 +301,12 @@ class Etcd:
             demand += self.watches.apply_seconds(count)
         return demand
 
-    def _committed(self, batch: Batch) -> None:
+    def committed(self, batch: Batch) -> None:
+        """Take a batch that a quorum has."""
         if self._merged is batch:
             self._merged = None
             self._applying = [batch]
-            self._applied((self.raft.epoch, self._applying))
+            self._finish_apply(self._applying)
             return
         self._waiting.append(batch)
         if not self._applying and not self.backend.stalled and self._merged is None:
@@ -345,15 +342,17 @@ class Etcd:
         leader.run(
             self.law.params.apply_wake_seconds,
             self._apply_demand(count, size_bytes) + self.raft.take_debt(),
-            self._applied,
+            self._then_applied,
             (self.raft.epoch, batches),
             goes_on=goes_on,
         )
 
     def _applied(self, work: tuple[int, list[Batch]]) -> None:
         epoch, batches = work
-        if epoch != self.raft.epoch:
-            return
+        if epoch == self.raft.epoch:
+            self._finish_apply(batches)
+
+    def _finish_apply(self, batches: list[Batch]) -> None:
         now = self.engine.now
         store = self.store
         events: list[WatchEvent] = []
@@ -363,22 +362,11 @@ class Etcd:
             if not batch.writes:
                 continue
             self._apply_batch(batch, now, events)
-            self._commits.append(
-                (
-                    batch.start_seconds,
-                    len(batch.writes),
-                    batch.size_bytes,
-                    batch.fsync_seconds,
-                    batch.commit_seconds - batch.start_seconds,
-                    now - batch.commit_seconds,
-                    leader_index,
-                )
-            )
+            batch.write_row(self._commits, now, leader_index)
         self.applied_index = batches[-1].last_index
         self._applying = []
-        put_count = store.put_count - put_count
-        if put_count:
-            self.backend.dirty(put_count)
+        if store.put_count > put_count:
+            self.backend.dirty(store.put_count - put_count)
             if store.database_bytes > self._quota_bytes and not self.no_space:
                 self._raise_no_space()
         if not self.backend.stalled:
@@ -395,7 +383,11 @@ class Etcd:
 
     def _apply_batch(self, batch: Batch, now: float, events: list[WatchEvent]) -> None:
         store = self.store
-        if not store.leases:
+        is_plain = True
+        if store.leases:
+            for write in batch.writes:
+                is_plain = is_plain and write.resource != _REVOKE
+        if is_plain:
             store.apply(batch.writes, now, events)
             return
         writes = [write for write in batch.writes if write.resource != _REVOKE]
@@ -426,9 +418,9 @@ class Etcd:
         """Hand answers over to the clients: the end of each write here."""
         now = self.engine.now
         count = len(writes)
-        self._area_seconds += self._present_count * (now - self._area_at_seconds)
+        self._area_seconds += self.present_count * (now - self._area_at_seconds)
         self._area_at_seconds = now
-        self._present_count -= count
+        self.present_count -= count
         self.answered_count += count
         sojourn = count * now
         for write in writes:
@@ -442,10 +434,8 @@ class Etcd:
     def _refuse(self, write: Write, error: str) -> None:
         write.error = error
         self.failed_count += 1
-        if self.direct:
-            self.engine.after(0.0, self.respond, [write])
-        else:
-            self.engine.after(self.client_link.sample_seconds(), self.respond, [write])
+        delay_seconds = 0.0 if self.direct else self.client_link.sample_seconds()
+        self.engine.after(delay_seconds, self.respond, [write])
 
     def _raise_no_space(self) -> None:
         self.no_space = True
@@ -551,8 +541,8 @@ class Etcd:
         """Return broken invariants: Little's law, revisions, acknowledged writes, Raft's rules."""
         now = self.engine.now
         problems = [*self._problems, *self.raft.check()]
-        area = self._area_seconds + self._present_count * (now - self._area_at_seconds)
-        residual = self._present_count * now - self._started_sum_seconds
+        area = self._area_seconds + self.present_count * (now - self._area_at_seconds)
+        residual = self.present_count * now - self._started_sum_seconds
         sojourn = self._sojourn_sum_seconds + residual
         if abs(area - sojourn) > 1e-6 + 1e-6 * max(area, sojourn):
             problems.append(
@@ -581,7 +571,7 @@ class Etcd:
             "failed_count": self.failed_count,
             "batch_count": raft.batch_count,
             "entry_count": raft.entry_count,
-            "present_count": self._present_count,
+            "present_count": self.present_count,
             "database_bytes": self.store.database_bytes,
             "database_in_use_bytes": self.store.in_use_bytes,
             "backend_commit_count": self.backend.commit_count,

@@ -320,10 +320,9 @@ class FaultControl:
                 follower.truncate(leader.synced_index)
             follower.matched_index = 0
         leader.matched_index = leader.synced_index
-        kept = [b for b in raft.uncommitted if b.last_index <= leader.synced_index]
-        gone = [b for b in raft.uncommitted if b.last_index > leader.synced_index]
-        raft.uncommitted.clear()
-        raft.uncommitted.extend(kept)
+        uncommitted = raft.uncommitted
+        gone = [b for b in uncommitted if b.last_index > leader.synced_index]
+        raft.keep_uncommitted([b for b in uncommitted if b.last_index <= leader.synced_index])
         for batch in gone:
             left = [w for w in batch.writes if etcd.forwarded.pop(w, None) is not None]
             left = [w for w in left if w not in self._orphans]

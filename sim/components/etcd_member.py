@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import i64, mypyc_attr
 
 from sim.components.etcd_process import GoProcess
 from sim.components.ports import Write
@@ -13,6 +13,7 @@ from sim.costs.disk import DiskLaw
 from sim.costs.etcd import EtcdLaw
 from sim.engine.engine import Engine
 from sim.engine.host import Host
+from sim.engine.tables import Table
 
 SEGMENT_BYTES: Final = 64_000_000
 """Size of a WAL file; a cut costs one more sync (`facts/model.md` d.1)."""
@@ -28,6 +29,7 @@ class Batch:
         "epoch",
         "fsync_seconds",
         "last_index",
+        "later",
         "quorum_seconds",
         "size_bytes",
         "start_seconds",
@@ -35,7 +37,7 @@ class Batch:
     )
 
     def __init__(
-        self, writes: list[Write], size_bytes: int, last_index: int, epoch: int, now: float
+        self, writes: list[Write], size_bytes: int, last_index: i64, epoch: int, now: float
     ) -> None:
         self.writes = writes
         self.size_bytes = size_bytes
@@ -48,6 +50,21 @@ class Batch:
         """When the followers' answers make the quorum, if that is after the leader's own sync."""
         self.agreed = False
         """Whether commit and apply are one step, told at its end."""
+        self.later: Batch | None = None
+        """The next one that is not committed."""
+
+    def write_row(self, table: Table, now: float, leader_index: int) -> None:
+        """Write the row of a batch that has just been applied."""
+        if not table.enabled:
+            return
+        table.put_float(self.start_seconds)
+        table.put_integer(len(self.writes))
+        table.put_integer(self.size_bytes)
+        table.put_float(self.fsync_seconds)
+        table.put_float(self.commit_seconds - self.start_seconds)
+        table.put_float(now - self.commit_seconds)
+        table.put_integer(leader_index)
+        table.end_row()
 
 
 class Member(GoProcess):
@@ -87,7 +104,7 @@ class Member(GoProcess):
         """Incarnation: grows whenever the process dies, so that its pending work is void."""
         self.synced_index = 0
         """Last log index that survives a crash of this member."""
-        self.matched_index = 0
+        self.matched_index: i64 = 0
         """Last log index that the leader knows to be durable here."""
         self.log_epoch = 0
         """Epoch of the last entry of the durable log, 0 if there is none, and its index."""
@@ -109,9 +126,9 @@ class Member(GoProcess):
         self.learnt_count = 0
         """Entries that this follower may apply and has not started to."""
         self.applying = False
-        self.segment_bytes = 0
+        self.segment_bytes: i64 = 0
         self.cut_count = 0
-        self.sync_count = 0
+        self.sync_count: i64 = 0
 
     def sync_seconds(self, size_bytes: int) -> float:
         """Draw the duration of a WAL sync, a segment cut included when one is due."""
@@ -173,7 +190,8 @@ class Member(GoProcess):
                 break
         self.set_log_terms(terms)
         self.synced_index = min(self.synced_index, index)
-        self.matched_index = min(self.matched_index, index)
+        if self.matched_index > index:
+            self.matched_index = index
 
     def epoch_at(self, index: int) -> int:
         """Return the epoch in which the durable entry ``index`` was written."""
@@ -183,14 +201,64 @@ class Member(GoProcess):
         return -1
 
 
-@mypyc_attr(free_list_len=1)
 class Answer:
     """A follower's acknowledgement on its way to the leader, its arrival known."""
 
-    __slots__ = ("batch", "follower", "seconds", "term")
+    __slots__ = ("batch", "follower", "later", "seconds", "term")
 
     def __init__(self, seconds: float, follower: Member, batch: Batch) -> None:
         self.seconds = seconds
         self.follower = follower
         self.term = follower.term
         self.batch = batch
+        self.later: Answer | None = None
+
+
+class Answers:
+    """Acknowledgements on their way, batch by batch, those of one batch in order of arrival.
+
+    They are linked, and what has arrived is used again: there are two with every batch.
+    """
+
+    __slots__ = ("_arrived", "first", "last")
+
+    def __init__(self) -> None:
+        self.first: Answer | None = None
+        self.last: Answer | None = None
+        self._arrived: Answer | None = None
+
+    def add(self, after: Answer | None, seconds: float, follower: Member, batch: Batch) -> None:
+        """Put in an answer to the batch of which all answers come after ``after``."""
+        answer = self._arrived
+        if answer is None:
+            answer = Answer(seconds, follower, batch)
+        else:
+            self._arrived = answer.later
+            answer.seconds = seconds
+            answer.follower = follower
+            answer.term = follower.term
+            answer.batch = batch
+        earlier = after
+        later = self.first if earlier is None else earlier.later
+        while later is not None and later.seconds <= seconds:
+            earlier = later
+            later = later.later
+        answer.later = later
+        if later is None:
+            self.last = answer
+        if earlier is None:
+            self.first = answer
+        else:
+            earlier.later = answer
+
+    def drop(self, answer: Answer, earlier: Answer | None) -> None:
+        """Take out an answer that has arrived; ``earlier`` is the one before it."""
+        later = answer.later
+        if later is None:
+            self.last = earlier
+        if earlier is None:
+            self.first = later
+        else:
+            earlier.later = later
+        answer.later = self._arrived
+        self._arrived = answer

@@ -14,6 +14,9 @@ from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, Final
 
+from librt.vecs import vec
+from mypy_extensions import i64
+
 from sim.costs.etcd import EtcdLaw
 from sim.engine.engine import Engine
 from sim.engine.host import Host
@@ -38,10 +41,15 @@ class GoProcess:
     """One process; `run` spends CPU that competes with everything else on the host."""
 
     __slots__ = (
+        "_awake_ratio",
         "_awake_seconds",
+        "_awake_window_seconds",
+        "_collector_threshold_seconds",
         "_engine",
         "_law",
         "_scatter",
+        "_spin_seconds",
+        "_stall_ratio",
         "_stream",
         "crowd_count",
         "crowding_ratio",
@@ -54,8 +62,15 @@ class GoProcess:
         self._engine = engine
         self._law = law
         self._awake_seconds = 0.0
+        # of the law's parameters those that every stage needs: compiled code has to look whether
+        # a field of a dataclass is there
+        self._awake_ratio = law.params.awake_ratio
+        self._awake_window_seconds = law.params.awake_window_seconds
+        self._collector_threshold_seconds = law.params.collector_threshold_seconds
+        self._spin_seconds = law.params.spin_seconds
+        self._stall_ratio = law.params.stall_ratio
         self._stream = engine.stream(f"{name}/scheduling")
-        self._scatter = scatter_table(law.params.scatter_sigma_ratio)
+        self._scatter = vec[float](scatter_table(law.params.scatter_sigma_ratio))
         self.host = host
         self.process = host.process(name)
         self.crowd_count = 1
@@ -86,36 +101,35 @@ class GoProcess:
         """
         host = self.host
         process = self.process
-        params = self._law.params
         stream = self._stream
         now = self._engine.now
         asleep = (
             process.idle
-            and now - self._awake_seconds > params.awake_window_seconds
+            and now - self._awake_seconds > self._awake_window_seconds
             and not goes_on
         )
-        if work_seconds > params.collector_threshold_seconds:
+        if work_seconds > self._collector_threshold_seconds:
             work_seconds = self._collected(work_seconds)
         if asleep:
-            latency_seconds = params.wake_latency_seconds * self.crowd_count
+            latency_seconds = self._law.params.wake_latency_seconds * self.crowd_count
             demand = work_seconds + wake_seconds + latency_seconds
             self.spin_cpu_seconds -= latency_seconds
         else:
-            demand = work_seconds + wake_seconds * params.awake_ratio
+            demand = work_seconds + wake_seconds * self._awake_ratio
         if host.running_count < host.core_count or host.core_count == 0:
-            self.spin_cpu_seconds += params.spin_seconds
+            self.spin_cpu_seconds += self._spin_seconds
             if asleep and now > self._awake_seconds:
                 cold_seconds = self._law.cold_seconds(now - self._awake_seconds)
                 demand += stream.exponential(cold_seconds)
         running_count = host.running_count
         if running_count:
             share = min(1.0, running_count / host.core_count) if host.core_count else 0.0
-            if stream.uniform() < params.stall_ratio * share * share:
+            if stream.uniform() < self._stall_ratio * share * share:
                 work = (demand * self.crowding_ratio, then, argument)
-                wait_seconds = stream.exponential(params.stall_seconds)
+                wait_seconds = stream.exponential(self._law.params.stall_seconds)
                 self._engine.after(wait_seconds, self._late, work)
                 return
-        demand *= self.crowding_ratio * self._scatter[int(stream.uniform() * SCATTER_COUNT)]
+        demand *= self.crowding_ratio * self._scatter[i64(stream.uniform() * SCATTER_COUNT)]
         self._awake_seconds = now + demand
         process.run(demand, then, argument)
 
@@ -128,32 +142,31 @@ class GoProcess:
         host = self.host
         if not host.roomy:
             return -1.0
-        params = self._law.params
         stream = self._stream
         now = self._engine.now
         process = self.process
-        if work_seconds > params.collector_threshold_seconds:
+        if work_seconds > self._collector_threshold_seconds:
             work_seconds = self._collected(work_seconds)
         latency_seconds = 0.0
         slept_seconds = now - self._awake_seconds
-        if slept_seconds > params.awake_window_seconds and process.idle:
-            latency_seconds = params.wake_latency_seconds * self.crowd_count
+        if slept_seconds > self._awake_window_seconds and process.idle:
+            latency_seconds = self._law.params.wake_latency_seconds * self.crowd_count
             work_seconds += wake_seconds + latency_seconds
             work_seconds += stream.exponential(self._law.cold_seconds(slept_seconds))
         else:
-            work_seconds += wake_seconds * params.awake_ratio
+            work_seconds += wake_seconds * self._awake_ratio
         draw = stream.uniform() * SCATTER_COUNT
-        index = int(draw)
+        index = i64(draw)
         work_seconds *= self.crowding_ratio * self._scatter[index]
         count = host.occupy(process, work_seconds)
         if not count:
             return -1.0
-        self.spin_cpu_seconds += params.spin_seconds - latency_seconds
+        self.spin_cpu_seconds += self._spin_seconds - latency_seconds
         self._awake_seconds = now + work_seconds
         cores = host.core_count
         share = float(count - 1) / float(cores) if cores else 0.0
-        if draw - index < params.stall_ratio * share * share:
-            work_seconds += stream.exponential(params.stall_seconds)
+        if draw - float(index) < self._stall_ratio * share * share:
+            work_seconds += stream.exponential(self._law.params.stall_seconds)
         return work_seconds
 
     def _collected(self, work_seconds: float) -> float:

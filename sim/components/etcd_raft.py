@@ -13,13 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sim.components.etcd_member import Answer, Batch, Member
+from mypy_extensions import i64
+
+from sim.components.etcd_member import Answer, Answers, Batch, Member
 from sim.components.ports import Write
 from sim.costs.etcd import EtcdLaw
 from sim.costs.network import LinkLaw
 from sim.engine.engine import Engine
+
+if TYPE_CHECKING:
+    from sim.components.etcd import Etcd
 
 SYSCALL_KEPT_SECONDS: Final = 50e-6
 """A system call shorter than this keeps its processor (Go's monitor looks every 20 µs or more):
@@ -44,17 +49,13 @@ class RaftGroup:
         members: list[Member],
         law: EtcdLaw,
         link: LinkLaw,
-        on_commit: Callable[[Batch], None],
-        merged_apply_seconds: Callable[[Batch], float],
-        present_count: Callable[[], int],
+        etcd: Etcd,
     ) -> None:
         self._engine = engine
         self.members = members
         self.law = law
         self.link = link
-        self._on_commit = on_commit
-        self._merged_apply_seconds = merged_apply_seconds
-        self._present_count = present_count
+        self._etcd = etcd
         self.leader: Member | None = members[0]
         self.followers = members[1:]
         self.quorum_count = len(members) // 2 + 1
@@ -63,9 +64,10 @@ class RaftGroup:
         self.pending: list[Write] = []
         self.pending_bytes = 0
         self.busy = False
-        self.uncommitted: list[Batch] = []
-        """Oldest first; a few at most while there is a quorum."""
-        self._answers: list[Answer] = []
+        self._oldest: Batch | None = None
+        """The first batch that is not committed; each names the next, and this is the last:"""
+        self._newest: Batch | None = None
+        self._answers = Answers()
         """On their way from followers, each taken note of by the first step after its arrival."""
         self._first_answer_seconds = inf
         self.last_index = 0
@@ -78,6 +80,31 @@ class RaftGroup:
         self._then_answered = self._answered
         self._then_ready = self._synced_and_ready
         """Bound once: they are called for every batch."""
+
+    @property
+    def uncommitted(self) -> list[Batch]:
+        """Batches that are not committed, oldest first; a few at most while there is a quorum."""
+        found: list[Batch] = []
+        batch = self._oldest
+        while batch is not None:
+            found.append(batch)
+            batch = batch.later
+        return found
+
+    def keep_uncommitted(self, kept: list[Batch]) -> None:
+        """Forget the batches that are not committed, but for some of them, in their order."""
+        self._oldest = self._newest = None
+        for batch in kept:
+            self._add_uncommitted(batch)
+
+    def _add_uncommitted(self, batch: Batch) -> None:
+        batch.later = None
+        newest = self._newest
+        if newest is None:
+            self._oldest = batch
+        else:
+            newest.later = batch
+        self._newest = batch
 
     # Leader ---------------------------------------------------------------------------------
 
@@ -109,45 +136,51 @@ class RaftGroup:
         batch = Batch(writes, size_bytes, self.last_index, self.epoch, engine.now)
         self.batch_count += 1
         self.entry_count += len(writes)
-        self.uncommitted.append(batch)
-        answers: list[Answer] = []
+        self._add_uncommitted(batch)
+        before = self._answers.last
         for follower in self.followers:
             if follower.alive:
-                self._send(follower, batch, answers)
+                self._send(follower, batch, before)
+        answer = self._answers.first if before is None else before.later
         batch.fsync_seconds = leader.sync_seconds(size_bytes)
         ready_seconds = self._express_ready_seconds(leader, batch)
         if ready_seconds >= 0.0:
             ready_seconds += batch.fsync_seconds
-            self._expect(batch, answers, engine.now + ready_seconds)
+            self._expect(batch, answer, engine.now + ready_seconds)
             engine.after(ready_seconds, self._then_ready, batch)
         else:
-            self._expect(batch, answers, -1.0)
+            self._expect(batch, answer, -1.0)
             engine.after(batch.fsync_seconds, self._returned, batch)
 
-    def _expect(self, batch: Batch, answers: list[Answer], ready_seconds: float) -> None:
-        """Plan for answers on their way, first to last: an event only for what makes the quorum.
+    def _expect(self, batch: Batch, answer: Answer | None, ready_seconds: float) -> None:
+        """Plan for a batch's answers, from the first on: an event only for what makes the quorum.
 
         Where every follower's answer is known as well as the end of the leader's round
         (``ready_seconds``, -1.0 if it is not), so is the time of the commit; the answers that do
         not decide it are taken note of by whatever happens next.
         """
-        if not answers:
+        if answer is None:
             return
-        if self._answers:
-            self._answers += answers
-        else:
-            self._answers = answers
-        if answers[0].seconds < self._first_answer_seconds:
-            self._first_answer_seconds = answers[0].seconds
+        if answer.seconds < self._first_answer_seconds:
+            self._first_answer_seconds = answer.seconds
         engine = self._engine
-        if ready_seconds < 0.0 or len(answers) < len(self.followers):
-            for answer in answers:
-                engine.at(answer.seconds, self._then_answered)
-            return
-        needed_count = self.quorum_count - 1
-        with_leader_seconds = answers[needed_count - 1].seconds
-        if len(answers) > needed_count and answers[needed_count].seconds < ready_seconds:
-            engine.at(answers[needed_count].seconds, self._then_answered)
+        with_leader_seconds = without_seconds = inf  # when the answers make the quorum
+        count = 0
+        later: Answer | None = answer
+        while later is not None:
+            count += 1
+            if count == self.quorum_count - 1:
+                with_leader_seconds = later.seconds
+            elif count == self.quorum_count:
+                without_seconds = later.seconds
+            later = later.later
+        if ready_seconds < 0.0 or count < len(self.followers):
+            later = answer
+            while later is not None:
+                engine.at(later.seconds, self._then_answered)
+                later = later.later
+        elif without_seconds < ready_seconds:
+            engine.at(without_seconds, self._then_answered)
         elif with_leader_seconds > ready_seconds:
             batch.quorum_seconds = with_leader_seconds
 
@@ -159,8 +192,8 @@ class RaftGroup:
         """Commit when the followers' answers make the quorum; and apply in the same step."""
         leader = self.leader
         assert leader is not None
-        if len(self.uncommitted) == 1 and leader.host.has_room():
-            apply_seconds = self._merged_apply_seconds(batch)
+        if self._oldest is self._newest and leader.host.has_room():
+            apply_seconds = self._etcd.merged_apply_seconds(batch)
             if apply_seconds >= 0.0:
                 wake = self.law.params.apply_wake_seconds
                 seconds = leader.express_seconds(wake, apply_seconds + self.take_debt())
@@ -175,28 +208,37 @@ class RaftGroup:
         now = self._engine.now
         if now < self._first_answer_seconds:
             return
-        left: list[Answer] = []
         first_seconds = inf
-        for answer in self._answers:
+        earlier: Answer | None = None
+        answer = self._answers.first
+        while answer is not None:
+            later = answer.later
             if answer.seconds > now:
-                left.append(answer)
                 first_seconds = min(first_seconds, answer.seconds)
-                continue
-            follower, batch = answer.follower, answer.batch
-            if answer.term != follower.term or batch.epoch != self.epoch:
-                continue
-            if batch.last_index > follower.synced_index:
-                follower.adopt(self.leader, batch.epoch)
-                follower.persist(batch.epoch, batch.last_index)
-            if self.leader is not None:
-                self._note(follower, batch, len(batch.writes))
-        self._answers = left
+                earlier = answer
+            else:
+                self._answers.drop(answer, earlier)
+                self._take(answer)
+            answer = later
         self._first_answer_seconds = first_seconds
+
+    def _take(self, answer: Answer) -> None:
+        """Take note of an answer that has arrived."""
+        follower, batch = answer.follower, answer.batch
+        if answer.term != follower.term or batch.epoch != self.epoch:
+            return
+        if batch.last_index > follower.synced_index:
+            follower.adopt(self.leader, batch.epoch)
+            follower.persist(batch.epoch, batch.last_index)
+        if self.leader is not None:
+            self._note(follower, batch, len(batch.writes))
 
     def hear_every_answer(self) -> None:
         """A member has died, plans are void: each answer still on its way gets an event."""
-        for answer in self._answers:
+        answer = self._answers.first
+        while answer is not None:
             self._engine.at(answer.seconds, self._then_answered)
+            answer = answer.later
 
     def _ready_demand(self, batch: Batch) -> tuple[float, float]:
         """Return (wake-up, work) of the loop's way back from a sync; pays the debts."""
@@ -209,8 +251,8 @@ class RaftGroup:
             # the thread has slept in the kernel: no part of the way back is saved
             demand += wake
             wake = 0.0
-        if self.quorum_count == 1 and not self.pending and len(self.uncommitted) == 1:
-            apply_seconds = self._merged_apply_seconds(batch)
+        if self.quorum_count == 1 and not self.pending and self._oldest is self._newest:
+            apply_seconds = self._etcd.merged_apply_seconds(batch)
             if apply_seconds >= 0.0:
                 wake += law.params.apply_wake_seconds
                 demand += apply_seconds
@@ -234,7 +276,7 @@ class RaftGroup:
         if batch.epoch != self.epoch or leader is None:
             return
         if batch.fsync_seconds > SYSCALL_KEPT_SECONDS:
-            wait_seconds = leader.sync_stall_seconds(self._present_count())
+            wait_seconds = leader.sync_stall_seconds(self._etcd.present_count)
             if wait_seconds > 0.0:
                 batch.fsync_seconds += wait_seconds
                 self._engine.after(wait_seconds, self._synced, batch)
@@ -263,20 +305,25 @@ class RaftGroup:
 
     def _advance(self) -> None:
         self.settle()
-        uncommitted = self.uncommitted
         now = self._engine.now
-        while uncommitted and self._is_durable(uncommitted[0].last_index):
-            batch = uncommitted.pop(0)
+        while True:
+            batch = self._oldest
+            if batch is None or not self._is_durable(batch.last_index):
+                return
+            self._oldest = batch.later
+            batch.later = None
+            if self._oldest is None:
+                self._newest = None
             batch.commit_seconds = min(now, batch.quorum_seconds) if batch.agreed else now
             self.commit_index = batch.last_index
             for follower in self.followers:
                 if follower.alive:
                     self._tell_commit(follower, len(batch.writes))
-            self._on_commit(batch)
+            self._etcd.committed(batch)
 
-    def _is_durable(self, index: int) -> bool:
+    def _is_durable(self, index: i64) -> bool:
         """Whether a quorum has the log up to ``index`` on disk."""
-        count = 0
+        count: i64 = 0
         for member in self.members:
             if member.matched_index >= index:
                 count += 1
@@ -291,8 +338,11 @@ class RaftGroup:
 
     # Followers ------------------------------------------------------------------------------
 
-    def _send(self, follower: Member, batch: Batch, answers: list[Answer]) -> None:
-        """Send a batch to a follower; its answer, if its arrival is known, goes in by that."""
+    def _send(self, follower: Member, batch: Batch, before: Answer | None) -> None:
+        """Send a batch to a follower; its answer, if its arrival is known, goes in by that.
+
+        The answers to this batch stand behind ``before``.
+        """
         if self.link.free:
             self._receive((follower, follower.term, batch))
             return
@@ -313,10 +363,7 @@ class RaftGroup:
                 sync_seconds = follower.sync_seconds(batch.size_bytes)
                 follower.free_seconds = begin_seconds + seconds + sync_seconds
                 seconds = follower.free_seconds + self.link.sample_seconds()
-                place = len(answers)
-                while place and answers[place - 1].seconds > seconds:
-                    place -= 1
-                answers.insert(place, Answer(seconds, follower, batch))
+                self._answers.add(before, seconds, follower, batch)
                 return
         follower.slow_until_seconds = max(due, follower.free_seconds)
         engine.at(follower.slow_until_seconds, self._receive, (follower, follower.term, batch))

@@ -12,6 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from librt.vecs import append, vec
+from mypy_extensions import i64
+
 from sim.base.api_object import RESOURCE_TYPES, APIObject, Key
 from sim.components.ports import WatchEvent, Write
 
@@ -53,9 +56,9 @@ class Store:
         self.free_bytes = 0
         """Pages inside the file that are free."""
         self.leases: deque[Lease] = deque()
-        self._superseding_revisions: list[int] = []
+        self._superseding_revisions = vec[i64]()
         """Of every old version the revision that superseded it, ascending, and below its bytes."""
-        self._superseded_bytes: list[int] = []
+        self._superseded_bytes = vec[i64]()
 
     @property
     def in_use_bytes(self) -> int:
@@ -117,16 +120,14 @@ class Store:
             self._grow(size_bytes)
             if old is not None:
                 old_bytes = (old.size_bytes or write.size_bytes) + VERSION_OVERHEAD_BYTES
-                self._superseding_revisions.append(revision)
-                self._superseded_bytes.append(old_bytes)
+                self._supersede(revision, old_bytes)
             if new is None:
                 assert old is not None
                 del table[key]
                 self.delete_count += 1
                 new = old.clone()
                 new.resource_version = revision
-                self._superseding_revisions.append(revision)
-                self._superseded_bytes.append(VERSION_OVERHEAD_BYTES)
+                self._supersede(revision, VERSION_OVERHEAD_BYTES)
                 kind = "DELETED"
             else:
                 new.resource_version = revision
@@ -138,6 +139,11 @@ class Store:
             write.revision = revision
             events.append(WatchEvent(kind, resource, key, new, old, revision, now))
         self.revision = revision
+
+    def _supersede(self, revision: int, size_bytes: int) -> None:
+        """Note that a revision has made an old version of so many bytes superfluous."""
+        self._superseding_revisions = append(self._superseding_revisions, revision)
+        self._superseded_bytes = append(self._superseded_bytes, size_bytes)
 
     def _attach(self, resource: str, key: Key, revision: int, now: float) -> None:
         leases = self.leases
@@ -170,15 +176,16 @@ class Store:
     def compact(self, revision: int) -> int:
         """Free the versions superseded at or before ``revision``; return how many there were."""
         revisions = self._superseding_revisions
-        count = 0
+        count: i64 = 0
+        freed_bytes = 0
         while count < len(revisions) and revisions[count] <= revision:
+            freed_bytes += self._superseded_bytes[count]
             count += 1
-        freed_bytes = sum(self._superseded_bytes[:count])
-        del revisions[:count]
-        del self._superseded_bytes[:count]
+        self._superseding_revisions = revisions[count:]
+        self._superseded_bytes = self._superseded_bytes[count:]
         self.free_bytes += min(freed_bytes, self.in_use_bytes)
         self.compacted_revision = max(self.compacted_revision, revision)
-        return count
+        return int(count)
 
 
 def _nothing(_: Write) -> None:

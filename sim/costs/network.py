@@ -12,10 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
+from librt.strings import read_f64_le
+from mypy_extensions import i64
 
-from sim.engine.streams import Stream
+from sim.engine.streams import Stream, packed_draws
 
-_BLOCK_COUNT: Final = 512
+_BLOCK_COUNT: Final = 2048
+"""Few links draw, and often: their blocks are larger than those of a `Stream`."""
+_BLOCK_BYTES: Final = 8 * _BLOCK_COUNT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,7 @@ LINKS: dict[str, LinkParams] = {
 class LinkLaw:
     """Draws one-way latencies of one link from one stream."""
 
-    __slots__ = ("_base", "_block", "_excess", "_index", "_sigma", "_stream", "params")
+    __slots__ = ("_base", "_block", "_excess", "_place", "_sigma", "_stream", "params")
 
     def __init__(self, params: LinkParams, stream: Stream) -> None:
         self.params = params
@@ -84,9 +88,9 @@ class LinkLaw:
         self._base = params.base_seconds
         self._excess = params.excess_median_seconds
         self._sigma = params.excess_sigma_ratio
-        self._block: list[float] = []
-        self._index = _BLOCK_COUNT
-        """How many of the latencies of the block have been used."""
+        self._block = b""
+        self._place: i64 = _BLOCK_BYTES
+        """How many bytes of the block of latencies have been used."""
 
     @property
     def free(self) -> bool:
@@ -95,17 +99,20 @@ class LinkLaw:
 
     def sample_seconds(self) -> float:
         """Return the latency of one message."""
-        index = self._index
-        if index == _BLOCK_COUNT:
+        place = self._place
+        if place == _BLOCK_BYTES:
             self._block = self._draw()
-            index = 0
-        self._index = index + 1
-        return self._block[index]
+            place = 0
+        self._place = place + 8
+        return read_f64_le(self._block, place)
 
-    def _draw(self) -> list[float]:
-        normals = self._stream.generator("latency").standard_normal(_BLOCK_COUNT)
-        block: list[float] = (self._base + self._excess * np.exp(self._sigma * normals)).tolist()
-        return block
+    def _draw(self) -> bytes:
+        draws = self._stream.generator("latency").standard_normal(_BLOCK_COUNT)
+        draws *= self._sigma
+        np.exp(draws, out=draws)
+        draws *= self._excess
+        draws += self._base
+        return packed_draws(draws)
 
     def mean_seconds(self) -> float:
         """Return the mean of the law: base + median · exp(σ²/2) (lognormal mean)."""

@@ -9,12 +9,13 @@ Models are written against `Engine` only. Two ways to spend simulated time:
 
 Events of the same instant happen in the order in which they were scheduled.
 
-What is due soon stands in one list of calls, in order; SimPy's events come into it as calls that
-let them happen. Calls compare by their fields, which compiled code does in a fraction of the time
-that comparing the tuples of SimPy's heap takes; most are due very soon and so go in near the end,
-where the next one is taken off. Calls due later wait in slots of 1/64 s each, unsorted, and go into
-the list when their slot begins: thousands of timers (heartbeats, probes) then do not make every
-other event's way through the list longer. The order of events is exactly that of one heap.
+What is due soon stands in order: the first few calls in a chain, the others in a list, last to
+first; SimPy's events come into it as calls that let them happen. Calls compare by their fields,
+which compiled code does in a fraction of the time that comparing the tuples of SimPy's heap takes;
+most are due very soon and find their place in the chain within a few steps. Calls due later wait in
+slots of 1/64 s each, unsorted, and go in when their slot begins: thousands of timers (heartbeats,
+probes) then do not make every other event's way longer. The order of events is exactly that of one
+heap.
 """
 
 from __future__ import annotations
@@ -47,22 +48,28 @@ _push: Final = heappush
 _pop: Final = heappop
 """Names of their own: compiled code looks up what it has imported at every use."""
 _STEPS_PER_CHECK_COUNT: Final = 8192
+_CHAIN_STEPS_MAX: Final = 8
+"""So many calls of the chain are passed to find a place; the list is searched by halves."""
 
 
 @mypyc_attr(free_list_len=1)  # the call that has just happened becomes the next one
 class Call:
     """One scheduled callback that can be cancelled."""
 
-    __slots__ = ("argument", "callback", "due_seconds", "number")
+    __slots__ = ("argument", "callback", "due_seconds", "is_kept", "later", "number")
 
     def __init__(
-        self, due_seconds: float, number: int, callback: Callable[[Any], object], argument: Any
+        self, due_seconds: float, number: i64, callback: Callable[[Any], object], argument: Any
     ) -> None:
         self.due_seconds = due_seconds
         self.number = number
         """Calls due at the same time happen in the order of their numbers."""
         self.callback: Callable[[Any], object] | None = callback
         self.argument = argument
+        self.later: Call | None = None
+        """The next one of the engine's chain, while it is in there."""
+        self.is_kept = True
+        """Whether somebody besides the engine may have it."""
 
     def __lt__(self, other: Call) -> bool:
         """Whether it stands before another in the engine's list: what happens later does."""
@@ -93,9 +100,9 @@ class Numbers:
     __slots__ = ("last",)
 
     def __init__(self) -> None:
-        self.last = 0
+        self.last: i64 = 0
 
-    def take(self) -> int:
+    def take(self) -> i64:
         """Return the next number."""
         self.last += 1
         return self.last
@@ -116,10 +123,14 @@ class Engine:
         """SimPy's environment; for this package only."""
         self.now = 0.0
         """Simulated time in seconds; nobody else sets it."""
-        self.environment.schedule = self._schedule  # type: ignore[method-assign]
         self.numbers = Numbers()
+        self._head = Call(-inf, 0, _happen, None)
+        """What the chain begins with: the next call comes behind it. None of the chain is due after
+        one of the list."""
         self._calls: list[Call] = []
-        """The calls due soon, the next one last."""
+        """The other calls due soon, the next one last."""
+        self._spare: Call | None = None
+        """Calls that have happened and that nobody else has: linked, to be used again."""
         self._near_seconds = 0.0
         """What is due before this goes into the list at once."""
         self._slots: dict[int, _Slot] = {}
@@ -135,12 +146,30 @@ class Engine:
         self.event_count = 0
         """Events processed so far."""
         self.stop_reason = ""
+        self._is_stopping = False
+        # last, when all fields are there: compiled code need not look at every use whether they are
+        self.environment.schedule = self._schedule  # type: ignore[method-assign]
 
     def after(
         self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
     ) -> None:
         """Run ``callback(argument)`` after ``delay_seconds`` (≥ 0), whatever happens."""
-        self.call_later(delay_seconds, callback, argument)
+        due_seconds = self.now + delay_seconds
+        call = self._spare
+        if call is None:
+            call = Call(due_seconds, self.numbers.take(), callback, argument)
+            call.is_kept = False
+        else:
+            self._spare = call.later
+            call.later = None
+            call.due_seconds = due_seconds
+            call.number = self.numbers.take()
+            call.callback = callback
+            call.argument = argument
+        if due_seconds < self._near_seconds:
+            self._put_near(call)
+        else:
+            self._put_far(due_seconds, call)
 
     def call_later(
         self, delay_seconds: float, callback: Callable[[Any], object], argument: Any = None
@@ -155,6 +184,50 @@ class Engine:
         return call
 
     def _put_near(self, call: Call) -> None:
+        """Put a call among those due soon: into the chain, unless its place is far from there."""
+        due_seconds = call.due_seconds
+        number = call.number
+        calls = self._calls
+        earlier = self._head
+        passed_count: i64 = 0
+        while True:
+            later = earlier.later
+            if (
+                later is None
+                or later.due_seconds > due_seconds
+                or (later.due_seconds == due_seconds and later.number > number)
+            ):
+                break
+            if passed_count == _CHAIN_STEPS_MAX:
+                self._unchain(earlier)
+                self._put_list(call)
+                return
+            passed_count += 1
+            earlier = later
+        if later is None and calls:
+            last = calls[-1]
+            if last.due_seconds < due_seconds or (
+                last.due_seconds == due_seconds and last.number < number
+            ):
+                self._put_list(call)
+                return
+        call.later = later
+        earlier.later = call
+
+    def _unchain(self, last: Call) -> None:
+        """Put what is behind one call of the chain into the list."""
+        rest: list[Call] = []
+        call = last.later
+        last.later = None
+        while call is not None:
+            rest.append(call)
+            later = call.later
+            call.later = None
+            call = later
+        rest.reverse()
+        self._calls += rest
+
+    def _put_list(self, call: Call) -> None:
         """Put a call into the list: `insort`, whose calls back into compiled code cost more."""
         calls = self._calls
         due_seconds = call.due_seconds
@@ -206,6 +279,7 @@ class Engine:
             for call in slot.calls:
                 self._put_near(call)
         else:
+            self._unchain(self._head)
             calls = self._calls
             calls += slot.calls
             calls.sort()
@@ -255,6 +329,7 @@ class Engine:
     def stop(self, reason: str) -> None:
         """Leave `run` after the current event."""
         self.stop_reason = reason
+        self._is_stopping = True
 
     def run(
         self,
@@ -273,6 +348,7 @@ class Engine:
             ``"horizon"``, ``"events"``, or what `stop` or ``check`` said.
         """
         self.stop_reason = ""
+        self._is_stopping = False
         number = self.numbers.take() - _LEAD_COUNT
         horizon = Call(max(until_seconds, self.now), number, _raise_stop, None)
         self._put_near(horizon)
@@ -292,30 +368,41 @@ class Engine:
         finally:
             horizon.cancel()
 
-    def _steps(self, count: int) -> None:
+    def _steps(self, count: i64) -> None:
         """Invoke calls in the order of time and number.
 
-        The list cannot be found empty here, since the horizon is always in it.
+        Chain and list cannot both be found empty here, since the horizon is always in one of them.
         """
+        head = self._head
         calls = self._calls
-        done_count = 0
+        done_count: i64 = 0
         try:
             while done_count < count:
-                call = calls[-1]
+                first = head.later
+                call = first if first is not None else calls[-1]
                 due_seconds = call.due_seconds
                 if due_seconds >= self._slot_seconds:
                     self._begin_slot()
                     continue
-                calls.pop()
+                if first is None:
+                    calls.pop()
+                else:
+                    head.later = call.later
+                    call.later = None  # whoever keeps the call does not keep what came after it
                 done_count += 1
                 self.now = due_seconds
                 callback = call.callback
                 if callback is not None:
-                    callback(call.argument)
-                    if self.stop_reason:
+                    argument = call.argument
+                    if not call.is_kept:
+                        call.callback = call.argument = None
+                        call.later = self._spare
+                        self._spare = call
+                    callback(argument)
+                    if self._is_stopping:
                         return
         finally:
-            self.event_count += done_count
+            self.event_count += int(done_count)
 
 
 def _happen(event: Any) -> None:

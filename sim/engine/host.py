@@ -14,7 +14,8 @@ from heapq import heappop, heappush
 from math import inf
 from typing import Any, Final
 
-from mypy_extensions import mypyc_attr
+from librt.vecs import append, vec
+from mypy_extensions import i64, mypyc_attr
 
 from sim.engine.engine import Call, Engine
 
@@ -24,6 +25,8 @@ _pop: Final = heappop
 """Names of their own: compiled code looks up what it has imported at every use."""
 _ROOMY_CORES_COUNT: Final = 8
 """Smaller hosts are contended too often for short cuts."""
+_COUNT_MAX: Final = 1 << 60
+"""As good as no bound."""
 
 
 def _nothing(_: object) -> None:
@@ -34,8 +37,8 @@ class HostProcess:
     """An operating-system process placed on a host: what it used and what it runs now."""
 
     __slots__ = (
-        "_ends_seconds", "_second_end_seconds", "cpu_seconds", "first_end_seconds", "host",
-        "is_guest", "job_count", "name", "occupying_count", "running_count",
+        "_ends_seconds", "_occupying_count", "cpu_seconds", "guest_index", "host", "job_count",
+        "name", "running_count",
     )  # fmt: skip
 
     def __init__(self, name: str, host: Host) -> None:
@@ -43,20 +46,18 @@ class HostProcess:
         self.host = host
         self.cpu_seconds = 0.0
         """CPU time of all jobs submitted so far."""
-        self.job_count = 0
+        self.job_count: i64 = 0
         """Jobs submitted so far."""
-        self.running_count = 0
+        self.running_count: i64 = 0
         """Jobs submitted and not finished."""
-        self.is_guest = False
-        """Whether the host has it in its list of those that have had jobs nobody waits for."""
-        self.occupying_count = 0
-        """Such jobs present, as far as the host has looked; these and what follows is its own
-        business."""
-        self.first_end_seconds = inf
-        """When the first of them ends."""
-        self._second_end_seconds = inf
-        self._ends_seconds: list[float] = []
-        """Heap of all their ends where there are more than two: most often it is one."""
+        self.guest_index: i64 = -1
+        """Its place in the host's list of those that have had jobs nobody waits for; this and what
+        follows is the host's business."""
+        self._occupying_count: i64 = 0
+        """Such jobs present, as far as the host has looked."""
+        self._ends_seconds = vec[float]()
+        """Heap of their ends, as `heapq` would have it, and room that earlier ones have left: of
+        plain numbers, since most of them come and go at every event."""
 
     @property
     def idle(self) -> bool:
@@ -73,52 +74,64 @@ class HostProcess:
         """Spend CPU without telling anyone of its end; False (and nothing) if the host is busy."""
         return self.host.occupy(self, demand_seconds) > 0
 
-    def add_end(self, end_seconds: float) -> None:
-        """A job that nobody waits for has begun: put its end into the heap."""
-        count = self.occupying_count
-        self.occupying_count = count + 1
-        if count == 0:
-            self.first_end_seconds = end_seconds
-        elif count > 1:
-            ends = self._ends_seconds
-            if count == 2:  # noqa: PLR2004 - what fits into the two fields
-                ends += [self.first_end_seconds, self._second_end_seconds]
-            _push(ends, end_seconds)
-            self.first_end_seconds = ends[0]
-        elif end_seconds < self.first_end_seconds:
-            self._second_end_seconds = self.first_end_seconds
-            self.first_end_seconds = end_seconds
-        else:
-            self._second_end_seconds = end_seconds
+    def add_end(self, end_seconds: float) -> float:
+        """A job that nobody waits for has begun: put its end into the heap; return the first."""
+        ends = self._ends_seconds
+        place = self._occupying_count
+        self._occupying_count = place + 1
+        if place == len(ends):
+            ends = append(ends, end_seconds)
+            self._ends_seconds = ends
+        while place > 0:
+            parent = (place - 1) >> 1
+            above_seconds = ends[parent]
+            if end_seconds >= above_seconds:
+                break
+            ends[place] = above_seconds
+            place = parent
+        ends[place] = end_seconds
+        return ends[0]
 
-    def drop_end(self) -> None:
-        """The first of the jobs that nobody waits for has ended: take its end out."""
-        count = self.occupying_count - 1
-        self.occupying_count = count
-        self.running_count -= 1
-        if count == 0:
-            self.first_end_seconds = inf
-        elif count == 1:
-            self.first_end_seconds = self._second_end_seconds
-        else:
-            ends = self._ends_seconds
-            _pop(ends)
-            self.first_end_seconds = ends[0]
-            if count == 2:  # noqa: PLR2004
-                self._second_end_seconds = ends[1]
-                ends.clear()
+    def drop_ends(self, now: float) -> i64:
+        """Take out the ends of jobs that nobody waits for and that are over; return how many."""
+        ends = self._ends_seconds
+        count = self._occupying_count
+        before_count = count
+        while count and ends[0] <= now:
+            count -= 1
+            last_seconds = ends[count]
+            place: i64 = 0
+            child: i64 = 1
+            while child < count:
+                if child + 1 < count and ends[child + 1] <= ends[child]:
+                    child += 1
+                ends[place] = ends[child]
+                place = child
+                child = 2 * place + 1
+            while place > 0:
+                parent = (place - 1) >> 1
+                above_seconds = ends[parent]
+                if last_seconds >= above_seconds:
+                    break
+                ends[place] = above_seconds
+                place = parent
+            ends[place] = last_seconds
+        self._occupying_count = count
+        before_count -= count
+        self.running_count -= before_count
+        return before_count
+
+    def first_end_seconds(self) -> float:
+        """Return when the first of the jobs ends that nobody waits for."""
+        return self._ends_seconds[0] if self._occupying_count else inf
 
     def ends_seconds(self) -> list[float]:
         """Return when the jobs end that nobody waits for, in the order of the heap."""
-        if self._ends_seconds:
-            return self._ends_seconds
-        return [self.first_end_seconds, self._second_end_seconds][: self.occupying_count]
+        return list(self._ends_seconds)[: self._occupying_count]
 
     def clear_ends(self) -> None:
         """Forget the jobs that nobody waits for."""
-        self.occupying_count = 0
-        self.first_end_seconds = inf
-        self._ends_seconds.clear()
+        self._occupying_count = 0
 
 
 @mypyc_attr(free_list_len=1)
@@ -158,7 +171,7 @@ class _DirectJobs:
     def __init__(self) -> None:
         self._first: _DirectJob | None = None
         self._last: _DirectJob | None = None
-        self.count = 0
+        self.count: i64 = 0
 
     def add(self, job: _DirectJob) -> None:
         last = self._last
@@ -209,10 +222,10 @@ class Host:
 
     __slots__ = (
         "_armed_seconds", "_counted_seconds", "_direct", "_engine", "_first_end_seconds",
-        "_guests", "_jobs", "_last_seconds", "_occupied_count", "_occupied_seconds", "_rate",
-        "_sequence", "_then_finish", "_virtual", "core_count",
-        "job_area_seconds", "job_count", "name", "processes", "roomy", "sojourn_sum_seconds",
-        "work_seconds",
+        "_guest_ends_seconds", "_guests", "_jobs", "_last_seconds", "_occupied_count",
+        "_occupied_seconds", "_rate", "_room_count", "_sequence", "_then_finish", "_virtual",
+        "core_count", "job_area_seconds", "job_count", "name", "processes", "roomy",
+        "sojourn_sum_seconds", "work_seconds",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, name: str, core_count: int) -> None:
@@ -221,6 +234,10 @@ class Host:
         self.core_count = core_count
         self.roomy = core_count == 0 or core_count >= _ROOMY_CORES_COUNT
         """Whether `occupy` may ever succeed."""
+        self._room_count: i64 = (core_count + 1) // 2 if core_count else _COUNT_MAX
+        """So many jobs keep half of the cores busy: no room for one more."""
+        if not self.roomy:
+            self._room_count = 0
         self.processes: dict[str, HostProcess] = {}
         self._jobs: list[tuple[float, int, float, HostProcess, Callable[[Any], object], Any]] = []
         """Shared mode: (finishing value, sequence, arrival, process, callback, argument)."""
@@ -228,7 +245,9 @@ class Host:
         """Direct mode: jobs with a timer each."""
         self._guests: list[HostProcess] = []
         """Processes that have jobs nobody waits for, or have had some."""
-        self._occupied_count = 0
+        self._guest_ends_seconds = vec[float]()
+        """When the first job of each of them ends that nobody waits for."""
+        self._occupied_count: i64 = 0
         """Direct mode: such jobs present, as far as `_retire` has looked."""
         self._occupied_seconds = 0.0
         """Demands of all such jobs so far."""
@@ -237,12 +256,11 @@ class Host:
         self._first_end_seconds = inf
         """Direct mode: when the first of those present ends."""
         self._armed_seconds: list[float] = []
-        self._then_finish = self._finish_direct
         self._virtual = 0.0
         self._last_seconds = 0.0
         self._rate = 1.0
         self._sequence = 0
-        self.job_count = 0
+        self.job_count: i64 = 0
         """Jobs finished."""
         self.work_seconds = 0.0
         """CPU time delivered to all jobs up to the last change."""
@@ -252,6 +270,7 @@ class Host:
         self.sojourn_sum_seconds = 0.0
         """Sum of the times that finished jobs spent on the host, and that jobs nobody waits for
         have spent there so far."""
+        self._then_finish = self._finish_direct  # last: see the engine
 
     def process(self, name: str) -> HostProcess:
         """Return the process of that name, placing it here first if it is new."""
@@ -266,7 +285,7 @@ class Host:
         """Jobs present now."""
         if self._first_end_seconds <= self._engine.now:
             self._retire(self._engine.now)
-        return len(self._jobs) + self._direct.count + self._occupied_count
+        return len(self._jobs) + int(self._direct.count + self._occupied_count)
 
     def is_idle(self, process: HostProcess) -> bool:
         """Whether no job of a process is present now."""
@@ -276,12 +295,11 @@ class Host:
 
     def has_room(self) -> bool:
         """Whether `occupy` would succeed now."""
-        if self._jobs or not self.roomy:
+        if self._jobs:
             return False
         if self._first_end_seconds <= self._engine.now:
             self._retire(self._engine.now)
-        cores = self.core_count
-        return not cores or 2 * (self._direct.count + self._occupied_count) < cores
+        return self._direct.count + self._occupied_count < self._room_count
 
     def occupy(self, process: HostProcess, demand_seconds: float) -> int:
         """Run a job without telling anyone of its end, if there is plenty of room.
@@ -292,14 +310,13 @@ class Host:
         free; what arrives later may crowd the host and slow others, but the times of jobs that
         occupy it stand.
         """
-        if self._jobs or not self.roomy:
+        if self._jobs:
             return 0
         now = self._engine.now
         if self._first_end_seconds <= now:
             self._retire(now)
         count = self._direct.count + self._occupied_count
-        cores = self.core_count
-        if cores and count + count >= cores:
+        if count >= self._room_count:
             return 0
         process.cpu_seconds += demand_seconds
         process.job_count += 1
@@ -309,25 +326,29 @@ class Host:
         end_seconds = now + demand_seconds
         if end_seconds < self._first_end_seconds:
             self._first_end_seconds = end_seconds
-        process.add_end(end_seconds)
-        if not process.is_guest:
-            process.is_guest = True
+        if process.guest_index < 0:
+            process.guest_index = len(self._guests)
             self._guests.append(process)
-        return count + 1
+            self._guest_ends_seconds = append(self._guest_ends_seconds, inf)
+        self._guest_ends_seconds[process.guest_index] = process.add_end(end_seconds)
+        return int(count + 1)
 
     def _retire(self, now: float) -> None:
         """Take out the occupying jobs that have ended."""
+        ends_seconds = self._guest_ends_seconds
         first_seconds = inf
-        present_count = 0
-        for process in self._guests:
-            while process.first_end_seconds <= now:
-                process.drop_end()
-                self.job_count += 1
-            present_count += process.occupying_count
-            if process.first_end_seconds < first_seconds:
-                first_seconds = process.first_end_seconds
+        for index in range(len(ends_seconds)):
+            end_seconds = ends_seconds[index]
+            if end_seconds <= now:
+                process = self._guests[index]
+                count = process.drop_ends(now)
+                self.job_count += count
+                self._occupied_count -= count
+                end_seconds = process.first_end_seconds()
+                ends_seconds[index] = end_seconds
+            if end_seconds < first_seconds:
+                first_seconds = end_seconds
         self._first_end_seconds = first_seconds
-        self._occupied_count = present_count
 
     def _count_occupied(self, now: float) -> None:
         """Bring what occupying jobs have received so far into the integrals."""
@@ -359,10 +380,10 @@ class Host:
         if not self._jobs:
             if self._first_end_seconds <= now:
                 self._retire(now)
-            count = direct.count
-            if count + self._occupied_count < cores or not cores:
-                if count:
-                    present = count * (now - self._last_seconds)
+            direct_count = direct.count
+            if not cores or direct_count + self._occupied_count < cores:
+                if direct_count:
+                    present = float(direct_count) * (now - self._last_seconds)
                     self.job_area_seconds += present
                     self.work_seconds += present
                 self._last_seconds = now
@@ -406,7 +427,7 @@ class Host:
         direct = self._direct
         self._virtual = 0.0
         if direct.count:
-            present = direct.count * (now - self._last_seconds)
+            present = float(direct.count) * (now - self._last_seconds)
             self.job_area_seconds += present
             self.work_seconds += present
             for job in direct.present():
@@ -431,6 +452,7 @@ class Host:
                 self._sequence += 1
                 _push(self._jobs, (left, self._sequence, now, process, _nothing, None))
             process.clear_ends()
+            self._guest_ends_seconds[process.guest_index] = inf
         self._occupied_count = 0
         self._first_end_seconds = inf
 
@@ -511,7 +533,7 @@ class Host:
         if self._jobs:
             self._advance(now)
         elif self._direct.count:
-            present = self._direct.count * (now - self._last_seconds)
+            present = float(self._direct.count) * (now - self._last_seconds)
             self.job_area_seconds += present
             self.work_seconds += present
             self._last_seconds = now

@@ -12,12 +12,20 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from librt.strings import read_f64_le
+from mypy_extensions import i64
 
 _BLOCK_COUNT: Final = 512
+_BLOCK_BYTES: Final = 8 * _BLOCK_COUNT
 
 
 def _hash64(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+
+
+def packed_draws(draws: npt.NDArray[np.float64]) -> bytes:
+    """Return a block of draws as `read_f64_le` reads them: no object is made for each of them."""
+    return draws.astype("<f8", copy=False).tobytes()
 
 
 class Stream:
@@ -28,8 +36,8 @@ class Stream:
     """
 
     __slots__ = (
-        "_exponential_index", "_exponentials", "_generators", "_normal_index", "_normals",
-        "_replication_index", "_seed", "_uniform_index", "_uniforms", "name",
+        "_exponential_place", "_exponentials", "_generators", "_normal_place", "_normals",
+        "_replication_index", "_seed", "_uniform_place", "_uniforms", "name",
     )  # fmt: skip
 
     def __init__(self, seed: int, replication_index: int, name: str) -> None:
@@ -37,13 +45,13 @@ class Stream:
         self._seed = seed
         self._replication_index = replication_index
         self._generators: dict[str, np.random.Generator] = {}
-        self._uniforms: list[float] = []
-        """Block of draws, and below how many of them have been used."""
-        self._uniform_index = _BLOCK_COUNT
-        self._exponentials: list[float] = []
-        self._exponential_index = _BLOCK_COUNT
-        self._normals: list[float] = []
-        self._normal_index = _BLOCK_COUNT
+        self._uniforms = b""
+        """Block of draws, packed, and below how many of its bytes have been used."""
+        self._uniform_place: i64 = _BLOCK_BYTES
+        self._exponentials = b""
+        self._exponential_place: i64 = _BLOCK_BYTES
+        self._normals = b""
+        self._normal_place: i64 = _BLOCK_BYTES
 
     def generator(self, purpose: str = "arrays") -> np.random.Generator:
         """Return the numpy generator of one purpose of this stream (for array draws)."""
@@ -59,31 +67,31 @@ class Stream:
 
     def uniform(self) -> float:
         """Draw from U[0, 1)."""
-        index = self._uniform_index
-        if index == _BLOCK_COUNT:
-            self._uniforms = self.generator("uniform").random(_BLOCK_COUNT).tolist()
-            index = 0
-        self._uniform_index = index + 1
-        return self._uniforms[index]
+        place = self._uniform_place
+        if place == _BLOCK_BYTES:
+            self._uniforms = packed_draws(self.generator("uniform").random(_BLOCK_COUNT))
+            place = 0
+        self._uniform_place = place + 8
+        return read_f64_le(self._uniforms, place)
 
     def exponential(self, mean: float) -> float:
         """Draw from the exponential distribution of that mean."""
-        index = self._exponential_index
-        if index == _BLOCK_COUNT:
+        place = self._exponential_place
+        if place == _BLOCK_BYTES:
             block = self.generator("exponential").standard_exponential(_BLOCK_COUNT)
-            self._exponentials = block.tolist()
-            index = 0
-        self._exponential_index = index + 1
-        return mean * self._exponentials[index]
+            self._exponentials = packed_draws(block)
+            place = 0
+        self._exponential_place = place + 8
+        return mean * read_f64_le(self._exponentials, place)
 
     def normal(self) -> float:
         """Draw from the standard normal distribution."""
-        index = self._normal_index
-        if index == _BLOCK_COUNT:
-            self._normals = self.generator("normal").standard_normal(_BLOCK_COUNT).tolist()
-            index = 0
-        self._normal_index = index + 1
-        return self._normals[index]
+        place = self._normal_place
+        if place == _BLOCK_BYTES:
+            self._normals = packed_draws(self.generator("normal").standard_normal(_BLOCK_COUNT))
+            place = 0
+        self._normal_place = place + 8
+        return read_f64_le(self._normals, place)
 
     def integer(self, count: int) -> int:
         """Draw an integer of 0 … count-1."""

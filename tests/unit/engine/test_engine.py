@@ -6,6 +6,8 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.engine.engine import Engine
 
@@ -206,3 +208,35 @@ def test_timers_far_and_near_happen_in_the_order_of_their_times() -> None:
     engine.run(20.0, event_count_max=20_000)
     assert len(seen) > 5_000
     assert seen == sorted(due)[: len(seen)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 60), st.lists(st.integers(0, 60), max_size=12)),
+        min_size=1,
+        max_size=60,
+    )
+)
+def test_calls_made_by_calls_happen_in_one_order(plan: list[tuple[int, list[int]]]) -> None:
+    """Whether they stand in the chain, in the list or in a slot: by time, then as scheduled."""
+    engine = Engine(0)
+    scheduled: list[tuple[float, int]] = []
+    seen: list[tuple[float, int]] = []
+
+    def schedule(delay_count: int, more: list[int]) -> None:
+        delay_seconds = delay_count / 2048
+        mark = (engine.now + delay_seconds, len(scheduled))
+        scheduled.append(mark)
+        engine.after(delay_seconds, happen, (mark, more))
+
+    def happen(work: tuple[tuple[float, int], list[int]]) -> None:
+        mark, more = work
+        assert engine.now == mark[0]
+        seen.append(mark)
+        for delay_count in more:
+            schedule(delay_count, [])
+
+    for delay_count, more in plan:
+        schedule(delay_count, more)
+    engine.run(1.0)
+    assert seen == sorted(scheduled)

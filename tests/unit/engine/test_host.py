@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.engine.engine import Engine
 from sim.engine.host import Host
@@ -136,3 +140,21 @@ def test_the_laws_bite(field: str) -> None:
     assert host.check() == []
     setattr(host, field, getattr(host, field) + 0.01)
     assert len(host.check()) == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20)), max_size=60))
+def test_ends_lie_as_heapq_lays_them(history: list[tuple[int, int]]) -> None:
+    """The accounts sum over the heap's order: it has to be the same wherever they are kept."""
+    process = Host(Engine(0), "h", 0).process("p")
+    twin: list[float] = []
+    now = 0
+    for gap, demand in history:
+        now += gap
+        before_count = len(twin)
+        while twin and twin[0] <= now:
+            heappop(twin)
+        assert process.drop_ends(float(now)) == before_count - len(twin)
+        assert process.first_end_seconds() == (twin[0] if twin else float("inf"))
+        heappush(twin, float(now + demand))
+        assert process.add_end(float(now + demand)) == twin[0]
+        assert process.ends_seconds() == twin

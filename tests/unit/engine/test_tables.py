@@ -115,3 +115,21 @@ def test_shared_columns_are_encoded_in_the_order_of_the_rows() -> None:
     for name in SPEC.column_names():
         assert sharing.column(name).tolist() == plain.column(name).tolist()
         assert sharing.column(name).dtype == plain.column(name).dtype
+
+
+def test_a_row_written_value_by_value_is_like_any_other() -> None:
+    columns = (Column("a_seconds", "f8", ""), Column("b_count", "i4", ""), Column("c", "i8", ""))
+    table = Table(TableSpec("numbers", "", columns))
+    table.append((1.5, 2, 3))
+    table.put_float(2.5)
+    table.put_integer(-4)
+    table.put_integer(2**40)
+    table.end_row()
+    assert len(table) == 2
+    assert table.column("a_seconds").tolist() == [1.5, 2.5]
+    assert table.column("b_count").tolist() == [2, -4]
+    assert table.column("c").tolist() == [3, 2**40]
+    with pytest.raises(AssertionError, match="numbers"):
+        table.put_integer(1)
+    with pytest.raises(AssertionError, match="numbers"):
+        table.end_row()
