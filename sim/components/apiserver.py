@@ -63,9 +63,6 @@ _ADOPT_RETRY_SECONDS: Final = 0.5
 """Between attempts to watch a cache that is still being filled (assumed)."""
 _answer: Final = answer
 """A name of its own: compiled code looks up what it has imported at every use."""
-_NO_WAIT: Final[Any] = float("0")
-"""One object for all the rows of requests that have not waited, most of them; a literal would be
-made anew for each."""
 _SOME_NAMESPACE: Final = "*"
 """Stands for all namespaces where no flow schema tells them apart."""
 
@@ -523,22 +520,16 @@ class APIServer:
         network = self.fanout.network_seconds
         server_seconds = now - request.arrived_seconds
         request.execution_seconds = server_seconds - request.queue_wait_seconds
-        limiter_seconds = queue_seconds = _NO_WAIT
-        if request.limiter_wait_seconds != 0.0:
-            limiter_seconds = request.limiter_wait_seconds
-        if request.queue_wait_seconds != 0.0:
-            queue_seconds = request.queue_wait_seconds
-        self._rows.append_sharing(
-            (
-                route.facts_number(request.code),
-                request.submitted_seconds,
-                limiter_seconds,
-                queue_seconds,
-                server_seconds,
-                now + network - request.submitted_seconds,
-                route.one_number(request.response_bytes),
-            )
-        )
+        rows = self._rows
+        if rows.enabled:
+            rows.put_integer(route.facts_number(request.code))
+            rows.put_float(request.submitted_seconds)
+            rows.put_float(request.limiter_wait_seconds)
+            rows.put_float(request.queue_wait_seconds)
+            rows.put_float(server_seconds)
+            rows.put_float(now + network - request.submitted_seconds)
+            rows.put_integer(request.response_bytes)
+            rows.end_row()
         request.ticket = None  # a ticket knows its request: no cycle is left behind
         if network + ahead_seconds > 0.0:
             self.engine.after(network + ahead_seconds, _answer, request)

@@ -552,10 +552,14 @@ class Fanout:
             or cache.row_delivery_count != batch.delivery_count
         ):
             self._learn_row(cache, batch)
-        first: Any = batch.first_seconds
-        last: Any = first if batch.last_seconds == batch.first_seconds else batch.last_seconds
-        row = (cache.row_number, batch.time_seconds, batch.cache_seconds, first, last)
-        self._rows.append_sharing(row)  # first and last are most often one object
+        rows = self._rows
+        if rows.enabled:
+            rows.put_integer(cache.row_number)
+            rows.put_float(batch.time_seconds)
+            rows.put_float(batch.cache_seconds)
+            rows.put_float(batch.first_seconds)
+            rows.put_float(batch.last_seconds)
+            rows.end_row()
 
     def _learn_row(self, cache: WatchCache, batch: Batch) -> None:
         cache.row_event_count = batch.event_count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from sim.base.api_object import APIObject
 from sim.components.apiserver_facts import CommitFacts
@@ -23,7 +23,7 @@ class Route:
     """What the replica knows about one class of requests after the first of its kind."""
 
     __slots__ = (
-        "_bytes_count", "_bytes_object", "_code", "_facts", "_facts_number", "_rows",
+        "_code", "_facts", "_facts_number", "_rows",
         "authentication_seconds", "byte_seconds", "cache", "cost", "distinguisher", "handle",
         "level", "merged_seconds", "mutating", "namespace", "removes", "resource", "schema_name",
         "subresource", "user", "verb", "wide",
@@ -54,9 +54,6 @@ class Route:
         self._code = 0
         """The status answered last, and below the number of the facts with that."""
         self._facts_number = 0
-        self._bytes_count = 0
-        """Size of the last response, and below the same as an object."""
-        self._bytes_object: Any = 0
         self.mutating = self.verb in _MUTATING_VERBS and not level.exempt
         self.wide = self.verb in {"list", "watch"} and not level.exempt
         """Whether the request may take more than one seat for its own size."""
@@ -72,13 +69,6 @@ class Route:
             self._code = code
             self._facts_number = self._rows.share((*self._facts, code))
         return self._facts_number
-
-    def one_number(self, bytes_count: int) -> Any:
-        """Return the size of a response, as one object while it stays the same."""
-        if bytes_count != self._bytes_count:
-            self._bytes_count = bytes_count
-            self._bytes_object = bytes_count
-        return self._bytes_object
 
     def fits(self, request: Request, user: str, namespace: str) -> bool:
         """Return whether a request surely is of this class: the very same words."""
