@@ -28,6 +28,7 @@ def command(run_dir: Path | None, benchmarks: Path | None, out: Path | None) -> 
             click.echo(path)
         return ExitCode.OK
     from sim.export.reader import open_run
+    from sim.metrics.bottleneck import find_bottleneck
     from sim.metrics.derive import Derivation
     from sim.metrics.summary import summary
     from sim.report.render import render_run
@@ -37,6 +38,6 @@ def command(run_dir: Path | None, benchmarks: Path | None, out: Path | None) -> 
     derivation = Derivation(run.require_facts())
     folder = out or run.folder
     folder.mkdir(parents=True, exist_ok=True)
-    render_run(folder, run.manifest, derivation, summary(derivation))
+    render_run(folder, run.manifest, derivation, summary(derivation), find_bottleneck(derivation))
     click.echo(folder / "report.html")
     return ExitCode.OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -111,7 +112,7 @@ def write_run(task: Task, outcome: Outcome, backend: Backend) -> RunResult:
     try:
         _write_machine_files(staging, task, outcome, derivation, rows, judgements, manifest)
         if spec.outputs.report or spec.outputs.figures:
-            _write_report(staging, task, manifest, derivation, rows)
+            _write_report(staging, task, manifest, derivation, rows, bottleneck)
         manifest["wall"] = {
             "run_seconds": round(outcome.wall_seconds, 6),
             "results_seconds": round(time.perf_counter() - started, 6),
@@ -163,15 +164,19 @@ def _write_machine_files(
     write_text(staging / "resolved.yaml", yaml_text(resolved(loaded)))
     write_text(staging / "summary.json", json_text(_summary_json(manifest, rows, judgements)))
     write_text(staging / "summary.csv", summary_csv(rows))
-    if outputs.series:
-        series = all_series(derivation, scrape_times(end, outputs.scrape_interval_seconds))
-        write_text(staging / "series.csv", series_csv(series))
-    manifest["fact_files"] = write_facts(staging / "facts", outcome.recorder.tables, outputs.facts)
-    if outputs.openmetrics:
-        labels = _common_labels(manifest)
-        write_text(
-            staging / "metrics.om.txt", exposition(derivation, np.array([max(end, 1e-3)]), labels)
+    # Compressing facts needs no interpreter: it goes on beside the rest.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        facts = beside.submit(
+            write_facts, staging / "facts", outcome.recorder.tables, outputs.facts
         )
+        if outputs.series:
+            series = all_series(derivation, scrape_times(end, outputs.scrape_interval_seconds))
+            write_text(staging / "series.csv", series_csv(series))
+        if outputs.openmetrics:
+            labels = _common_labels(manifest)
+            scrapes = np.array([max(end, 1e-3)])
+            write_text(staging / "metrics.om.txt", exposition(derivation, scrapes, labels))
+    manifest["fact_files"] = facts.result()
     if outputs.junit:
         cases = _junit_cases(outcome, judgements)
         write_text(staging / "junit.xml", junit_xml(manifest["experiment"], end, cases))
@@ -330,10 +335,12 @@ def _write_report(
     manifest: dict[str, Any],
     derivation: Derivation,
     rows: Sequence[SummaryRow],
+    bottleneck: Bottleneck,
 ) -> None:
     from sim.report.render import render_run
 
     outputs = task.point.loaded.experiment.spec.outputs
     render_run(
-        staging, manifest, derivation, rows, figures=outputs.figures, page=outputs.report
-    )
+        staging, manifest, derivation, rows, bottleneck,
+        figures=outputs.figures, page=outputs.report,
+    )  # fmt: skip

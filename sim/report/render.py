@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim.metrics.bottleneck import find_bottleneck
+from sim.metrics.bottleneck import Bottleneck
 from sim.metrics.derive import Derivation
 from sim.metrics.summary import SummaryRow
 from sim.report.figure_kit import Context
@@ -31,6 +31,7 @@ def render_run(
     manifest: dict[str, Any],
     derivation: Derivation,
     rows: Sequence[SummaryRow],
+    bottleneck: Bottleneck,
     *,
     figures: bool = True,
     page: bool = True,
@@ -40,7 +41,6 @@ def render_run(
     Raises:
         MissingExtraError: matplotlib or Jinja2 is absent.
     """
-    bottleneck = find_bottleneck(derivation)
     settings = {item["setting"]: item["value"] for item in manifest["settings_changed"]}
     end_seconds = max(manifest["totals"]["simulated_seconds"], 1e-3)
     context = Context(derivation, bottleneck, end_seconds, settings)

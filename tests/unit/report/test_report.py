@@ -92,7 +92,7 @@ def test_figures_are_files_as_well_and_big_enough(run_folder: Path) -> None:
 def test_rendering_again_gives_the_same_bytes(run_folder: Path, tmp_path: Path) -> None:
     run = open_run(run_folder)
     derivation = Derivation(run.require_facts())
-    render_run(tmp_path, run.manifest, derivation, summary(derivation))
+    render_run(tmp_path, run.manifest, derivation, summary(derivation), find_bottleneck(derivation))
     first = (run_folder / "report.html").read_text()
     again = (tmp_path / "report.html").read_text()
     assert again == first
