@@ -552,14 +552,7 @@ class Fanout:
             or cache.row_delivery_count != batch.delivery_count
         ):
             self._learn_row(cache, batch)
-        rows = self._rows
-        if rows.enabled:
-            rows.put_integer(cache.row_number)
-            rows.put_float(batch.time_seconds)
-            rows.put_float(batch.cache_seconds)
-            rows.put_float(batch.first_seconds)
-            rows.put_float(batch.last_seconds)
-            rows.end_row()
+        batch.write_row(self._rows, cache.row_number)
 
     def _learn_row(self, cache: WatchCache, batch: Batch) -> None:
         cache.row_event_count = batch.event_count

@@ -19,6 +19,7 @@ from sim.components.ports import FleetWatcher, WatchEvent
 from sim.components.watch_cache import retyped
 from sim.engine.engine import Engine
 from sim.engine.host import Host
+from sim.engine.tables import Table
 
 if TYPE_CHECKING:
     from sim.components.apiserver_fanout import Fanout
@@ -59,6 +60,17 @@ class Batch:
         if self.first_seconds < 0.0 or first_seconds < self.first_seconds:
             self.first_seconds = first_seconds
         self.last_seconds = max(self.last_seconds, last_seconds)
+
+    def write_row(self, table: Table, shared_number: int) -> None:
+        """Write the row of a batch whose deliveries have all arrived."""
+        if not table.enabled:
+            return
+        table.put_integer(shared_number)
+        table.put_float(self.time_seconds)
+        table.put_float(self.cache_seconds)
+        table.put_float(self.first_seconds)
+        table.put_float(self.last_seconds)
+        table.end_row()
 
 
 class _Members:
