@@ -176,7 +176,7 @@ def prepare_update(new: APIObject, current: APIObject, subresource: str) -> int:
         new.size_bytes = current.size_bytes
     if same_state(new, current):
         return NO_CHANGE
-    if not subresource and not isinstance(new, Lease):
+    if not subresource:
         spec = _SPEC_FIELDS.get(new.resource)
         if spec is not None and new.generation == current.generation:
             for name in spec:

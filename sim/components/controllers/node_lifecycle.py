@@ -448,7 +448,6 @@ class NodeLifecycleController(Controller):
             else:
                 zone.set_rate(params.node_eviction_rate_per_second)
 
-
     def _restamp(self) -> None:
         """Count all nodes as heard of now."""
         now = self.engine.now
